@@ -1,0 +1,21 @@
+"""What can go wrong for the caller.
+
+    LLMUsageError
+    └── ConfigurationError      something is set wrongly; raised at start-up, never during a call
+        └── MissingExtra        … because an optional part is not installed
+"""
+
+
+class LLMUsageError(Exception):
+    """The base of every exception of this package."""
+
+
+class ConfigurationError(LLMUsageError):
+    """A setting, a price file or an argument is wrong; the message says what to do."""
+
+
+class MissingExtra(ConfigurationError):
+    """An optional part is needed and not installed; the message says which extra to install."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs an extra: pip install 'otel-llm-usage[{extra}]'")

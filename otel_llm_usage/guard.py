@@ -1,0 +1,79 @@
+"""The one place where our own failures stop.
+
+Nothing of ours may reach the host application, and nothing may be silent: what is stopped here is
+counted (`llm_instrumentation_errors_total{where}`) and logged once for each place and type of error.
+"""
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+logger = logging.getLogger("otel_llm_usage")
+
+errors: Counter[str] = Counter()
+"""How often something of ours failed, by place. Read by the metrics."""
+
+_logged: set[tuple[str, str]] = set()
+_lock = threading.Lock()
+_listeners: list[Callable[[str], None]] = []
+
+strict = False
+"""Tests set this: then what production would swallow is raised."""
+
+
+def failed(where: str, error: BaseException) -> None:
+    """Count a failure of ours, and log it the first time that it happens at this place."""
+    with _lock:
+        errors[where] += 1
+        first = (where, type(error).__name__) not in _logged
+        _logged.add((where, type(error).__name__))
+    for listener in tuple(_listeners):
+        listener(where)
+    if first:
+        logger.error(
+            "otel-llm-usage failed in %s; your call is not affected. Further ones are only counted "
+            "(llm_instrumentation_errors_total).",
+            where,
+            exc_info=error,
+        )
+
+
+@contextmanager
+def guarded(where: str) -> Iterator[None]:
+    """Stop any exception of the block here."""
+    try:
+        yield
+    except Exception as error:
+        if strict:
+            raise
+        failed(where, error)
+
+
+def call(where: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
+    """Call `function`; `None` if it fails. Cheaper than `guarded` on the hot path."""
+    try:
+        return function(*args, **kwargs)
+    except Exception as error:
+        if strict:
+            raise
+        failed(where, error)
+        return None
+
+
+def listen(listener: Callable[[str], None]) -> Callable[[], None]:
+    """Tell `listener` the place of every failure; the result stops that again."""
+    _listeners.append(listener)
+    return lambda: _listeners.remove(listener)
+
+
+def reset() -> None:
+    """Forget what was counted and logged."""
+    with _lock:
+        errors.clear()
+        _logged.clear()

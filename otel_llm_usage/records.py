@@ -1,0 +1,304 @@
+"""The words that every room speaks: `Usage`, `Request`, `Reading`, `Cost`, `Record`.
+
+What is made on every call is a `NamedTuple`: immutable, and a quarter of the price of a frozen
+dataclass. `None` always means *unknown*; zero always means that somebody said zero.
+"""
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+"""The empty mapping that the records share."""
+
+PICO = 10**12
+"""Money is counted in whole pico-dollars (1e-12 USD): every published rate is exact in them."""
+
+
+class Usage(NamedTuple):
+    """The billed tokens of one response, in **disjoint** kinds: each token stands in one field.
+
+    The field names are the only spelling of a kind anywhere: price keys, metric labels (`type`) and
+    ledger columns are derived from `Usage._fields`. A field is `None` where the provider did not
+    say (or said nonsense), so the sum of the fields is what was billed as far as it is known.
+    """
+
+    input: int | None = None
+    """Prompt tokens at the plain rate: not cached, not audio, image or video."""
+    input_audio: int | None = None
+    input_image: int | None = None
+    input_video: int | None = None
+    input_tool_use: int | None = None
+    """Gemini's `toolUsePromptTokenCount`: what the provider's own tools put into the prompt."""
+    cache_read: int | None = None
+    """Prompt tokens served from a cache (text, or of a modality that was not told)."""
+    cache_read_audio: int | None = None
+    cache_read_image: int | None = None
+    cache_read_video: int | None = None
+    cache_write: int | None = None
+    """Written to a cache whose lifetime the provider did not tell."""
+    cache_write_5m: int | None = None
+    cache_write_30m: int | None = None
+    cache_write_1h: int | None = None
+    cache_write_12h: int | None = None
+    output: int | None = None
+    """Answer tokens at the plain rate: not reasoning, not audio, image or video."""
+    reasoning: int | None = None
+    output_audio: int | None = None
+    output_image: int | None = None
+    output_video: int | None = None
+
+    @property
+    def cache_read_tokens(self) -> int | None:
+        """All tokens read from caches, whatever their modality."""
+        return _sum(self[_CACHE_READ])
+
+    @property
+    def cache_write_tokens(self) -> int | None:
+        """All tokens written to caches, whatever their lifetime."""
+        return _sum(self[_CACHE_WRITE])
+
+    @property
+    def input_tokens(self) -> int | None:
+        """Everything billed on the input side, caches included (OpenTelemetry's meaning)."""
+        return _sum(self[_INPUT])
+
+    @property
+    def output_tokens(self) -> int | None:
+        """Everything billed on the output side, reasoning included (OpenTelemetry's meaning)."""
+        return _sum(self[_OUTPUT])
+
+    @property
+    def total_tokens(self) -> int | None:
+        """Everything billed."""
+        return _sum(self)
+
+    def nonzero(self) -> dict[str, int]:
+        """The kinds that were billed, as a dict: `{"input": 12, "output": 3}`."""
+        return {kind: count for kind, count in zip(KINDS, self, strict=True) if count}
+
+
+KINDS: tuple[str, ...] = Usage._fields
+"""Every kind of token, in the order of `Usage`."""
+
+_INPUT = slice(0, KINDS.index("output"))
+_OUTPUT = slice(KINDS.index("output"), len(KINDS))
+_CACHE_READ = slice(KINDS.index("cache_read"), KINDS.index("cache_write"))
+_CACHE_WRITE = slice(KINDS.index("cache_write"), KINDS.index("output"))
+INPUT_KINDS: tuple[str, ...] = KINDS[_INPUT]
+OUTPUT_KINDS: tuple[str, ...] = KINDS[_OUTPUT]
+
+
+def _sum(counts: tuple[int | None, ...]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
+
+
+class Request(NamedTuple):
+    """What is asked of a provider, read from one outgoing HTTP request."""
+
+    provider: str
+    """`gen_ai.provider.name` of the semantic conventions: `openai`, `azure.ai.openai`, `anthropic`,
+    `aws.bedrock`, `gcp.gemini`, `gcp.vertex_ai`, `groq`…"""
+    vendor: str
+    """Whose price list applies: `openai`, `anthropic`, `google`, or another id of the price table."""
+    platform: str
+    """Where it is sold: `openai-api`, `azure`, `claude-api`, `bedrock`, `gemini-api`, `vertex`…"""
+    operation: str
+    """`gen_ai.operation.name`: `chat`, `generate_content`, `embeddings`, `text_completion`…"""
+    endpoint: str
+    """Which shape the answer has: `chat.completions`, `responses`, `messages`, `generate_content`…"""
+    model: str | None = None
+    """The model asked for, as the caller spelled it."""
+    stream: bool = False
+    server_address: str | None = None
+    server_port: int | None = None
+    tier: str | None = None
+    """The service tier that was asked for; the response's own word wins."""
+    region: str | None = None
+    """Where it is served, if the price depends on it: a Vertex location, a Bedrock prefix."""
+    hints: Mapping[str, Any] = NOTHING
+    """What else of the request the bill depends on, without content: `{"tools": ("web_search",)}`,
+    `{"ttl": 7200}`, `{"betas": (...)}`."""
+
+
+class Reading(NamedTuple):
+    """What one answer says was billed. Most answers hold one; Anthropic's `iterations` several."""
+
+    usage: Usage | None = None
+    """`None`: the answer reported no usage."""
+    units: Mapping[str, int | Decimal] = NOTHING
+    """Billed quantities that are not tokens, by SKU: `{"web_search": 2}`, `{"audio_seconds": 95}`."""
+    model: str | None = None
+    """The model that answered, where the answer says so."""
+    tier: str | None = None
+    """The tier that was used: `standard`, `batch`, `flex`, `priority`, `fast`…, or the provider's
+    own word where we don't know it; `None` where the answer does not say."""
+    region: str | None = None
+    """Where it was served, if the answer says so (Anthropic's `inference_geo`)."""
+    response_id: str | None = None
+    finish_reasons: tuple[str, ...] = ()
+    entry: str | None = None
+    """Type of the iteration: `message`, `advisor_message`, `compaction`, `fallback_message`."""
+    final: bool = True
+    """False while these are running numbers: the stream had not ended."""
+    notes: tuple[str, ...] = ()
+    """What contradicts itself or was unreadable, as `word` or `word:field`: `total_mismatch:2`,
+    `bad_usage:prompt_tokens`, `cache_exceeds_input`. Marked, never guessed."""
+
+
+CostStatus = Literal["priced", "derived", "free", "prepaid", "partial", "unpriced"]
+
+
+class CostLine(NamedTuple):
+    """One line of a bill."""
+
+    sku: str
+    """A kind of `Usage`, or the SKU of a unit."""
+    quantity: int | Decimal
+    unit_price: Decimal
+    """US dollars for one token or unit, after every multiplier."""
+    amount: Decimal
+    """US dollars: `quantity * unit_price`, exact."""
+    source: str
+    """Where the rate comes from."""
+
+
+class PricedLine(NamedTuple):
+    """A `CostLine` in the integers it was counted in."""
+
+    sku: str
+    quantity: int | Decimal
+    pico: int
+    """Whole pico-dollars."""
+    source: str
+
+
+class Cost(NamedTuple):
+    """The dollars of one response, or why there are none.
+
+    `status` is one of:
+
+    - `priced`: every quantity had a listed rate;
+    - `derived`: priced, some rate through a documented factor instead of a listed number;
+    - `free`: the price list says that this is free;
+    - `prepaid`: paid in advance (provisioned throughput…): costs nothing more;
+    - `partial`: some quantity has no known rate: `total` is unknown, `known` is what is sure;
+    - `unpriced`: nothing could be priced, `reasons` says why.
+    """
+
+    status: CostStatus
+    pico: int | None = None
+    """The total in pico-dollars; `None` when it is not known."""
+    priced_lines: tuple[PricedLine, ...] = ()
+    reasons: tuple[str, ...] = ()
+    """Why not: `unknown_model`, `unknown_tier`, `unknown_region`, `no_rate:<sku>`, `no_usage`,
+    `bad_usage`, `stream_aborted`."""
+    assumed: tuple[str, ...] = ()
+    """What is metered per account and was assumed, such as a used-up free allowance."""
+    catalogue_version: str = ""
+    card: str = ""
+    """Which rate card: model, platform, tier and validity."""
+    stale: bool = False
+    """The price table is older than the user allows."""
+
+    @property
+    def total(self) -> Decimal | None:
+        """US dollars, exact; `None` when unknown (never zero for unknown)."""
+        return None if self.pico is None else dollars(self.pico)
+
+    @property
+    def known(self) -> Decimal:
+        """US dollars of the lines that have a rate: the total, or its lower bound."""
+        return dollars(sum(line.pico for line in self.priced_lines))
+
+    @property
+    def lines(self) -> tuple[CostLine, ...]:
+        """The bill, line by line, in dollars."""
+        return tuple(
+            CostLine(
+                line.sku,
+                line.quantity,
+                dollars(line.pico) / line.quantity if line.quantity else Decimal(0),
+                dollars(line.pico),
+                line.source,
+            )
+            for line in self.priced_lines
+        )
+
+
+def dollars(pico: int) -> Decimal:
+    """Pico-dollars as exact dollars without trailing zeros: `dollars(260_000_000) == 0.00026`."""
+    exact = Decimal(pico).scaleb(-12)
+    return exact.quantize(Decimal(1)) if exact == exact.to_integral() else exact.normalize()
+
+
+class Record(NamedTuple):
+    """One billed response, or one request that failed. It stands on its own and never changes."""
+
+    id: str
+    """Unique; the ledger's idempotency key."""
+    time: float
+    """When the request was sent, in seconds since the epoch, UTC."""
+    request: Request
+    status: str
+    """`ok`, `error` (no billed answer), `aborted` (the caller left the stream early) or `broken`
+    (the stream failed, or ended before its end)."""
+    usage: Usage | None
+    usage_source: Literal["reported", "partial", "estimated", "missing", "bad"]
+    """`reported`: the provider's final numbers; `partial`: its running numbers; `estimated`: ours,
+    from the delivered text; `missing`: none were sent; `bad`: they could not be read."""
+    cost: Cost
+    units: Mapping[str, int | Decimal] = NOTHING
+    response_model: str | None = None
+    response_id: str | None = None
+    tier: str = "standard"
+    region: str | None = None
+    entry: str | None = None
+    finish_reasons: tuple[str, ...] = ()
+    duration: float | None = None
+    """Seconds from the request to the end of the answer."""
+    time_to_first_chunk: float | None = None
+    """Seconds from the request to the first event of a stream; `None` without a stream."""
+    error_type: str | None = None
+    """The HTTP status, or the exception's type name."""
+    http_status: int | None = None
+    agent: str = "unknown"
+    labels: Mapping[str, str] = NOTHING
+    trace_id: str | None = None
+    """32 hexadecimal digits, or `None` outside a trace."""
+    span_id: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def provider(self) -> str:
+        """`gen_ai.provider.name`."""
+        return self.request.provider
+
+    @property
+    def operation(self) -> str:
+        """`gen_ai.operation.name`."""
+        return self.request.operation
+
+    @property
+    def model(self) -> str:
+        """The model that is billed: the one that answered, else the one asked for."""
+        return self.response_model or self.request.model or "unknown"
+
+    @property
+    def estimated(self) -> bool:
+        """Whether any count is our estimate."""
+        return self.usage_source == "estimated"
+
+    @property
+    def cost_usd(self) -> Decimal | None:
+        """US dollars, exact; `None` when unknown, and `cost.reasons` says why."""
+        return self.cost.total
+
+
+Sink = Callable[[Record], None]
+"""Takes each finished record. Called in the thread that finished the call: be quick."""
+
+Pricer = Callable[[Request, Reading, float], Cost]
+"""What a reading costs at a time (seconds since the epoch)."""
