@@ -148,7 +148,7 @@ class Reading(NamedTuple):
     `bad_usage:prompt_tokens`, `cache_exceeds_input`. Marked, never guessed."""
 
 
-CostStatus = Literal["priced", "derived", "free", "prepaid", "partial", "unpriced"]
+CostStatus = Literal["priced", "derived", "free", "prepaid", "not_billed", "partial", "unpriced"]
 
 
 class CostLine(NamedTuple):
@@ -184,6 +184,7 @@ class Cost(NamedTuple):
     - `derived`: priced, some rate through a documented factor instead of a listed number;
     - `free`: the price list says that this is free;
     - `prepaid`: paid in advance (provisioned throughput…): costs nothing more;
+    - `not_billed`: the provider refused or failed, and bills nothing;
     - `partial`: some quantity has no known rate: `total` is unknown, `known` is what is sure;
     - `unpriced`: nothing could be priced, `reasons` says why.
     """
@@ -194,7 +195,7 @@ class Cost(NamedTuple):
     priced_lines: tuple[PricedLine, ...] = ()
     reasons: tuple[str, ...] = ()
     """Why not: `unknown_model`, `unknown_tier`, `unknown_region`, `no_rate:<sku>`, `no_usage`,
-    `bad_usage`, `stream_aborted`."""
+    `bad_usage`, `stream_aborted`, `no_response`."""
     assumed: tuple[str, ...] = ()
     """What is metered per account and was assumed, such as a used-up free allowance."""
     catalogue_version: str = ""

@@ -1,0 +1,190 @@
+"""The one path of a call: begin, then settle exactly once; everything else reads the record."""
+
+import itertools
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol
+
+from . import guard
+from .records import Cost, Pricer, Reading, Record, Request, Sink
+
+UsageSource = Literal["reported", "partial", "estimated", "missing", "bad"]
+
+NOT_BILLED = Cost("not_billed", pico=0)
+"""The request failed, and the provider bills nothing for it."""
+
+
+class SpanHandle(Protocol):
+    """What the meter needs to know of a span."""
+
+    @property
+    def trace_id(self) -> str | None: ...
+    @property
+    def span_id(self) -> str | None: ...
+
+
+class Spans(Protocol):
+    """Opens a span when a call begins, closes it with the records of the call."""
+
+    def start(self, request: Request, agent: str, labels: Mapping[str, str]) -> Any: ...
+    def finish(self, handle: Any, records: Sequence[Record]) -> None: ...
+
+
+class Outcome(NamedTuple):
+    """How a call ended, and what it was told of the bill."""
+
+    status: Literal["ok", "error", "aborted", "broken"]
+    readings: tuple[Reading, ...] = ()
+    source: UsageSource = "missing"
+    billed: bool = True
+    """False when the provider is known to bill nothing: an error status, a refusal."""
+    error_type: str | None = None
+    http_status: int | None = None
+    reason: str | None = None
+    """Why there is no usage, if there is none."""
+
+
+class Meter:
+    """Where calls begin, and where their records come out."""
+
+    def __init__(
+        self,
+        *,
+        price: Pricer,
+        sinks: Sequence[tuple[str, Sink]] = (),
+        spans: Spans | None = None,
+        on_begin: Sequence[Callable[[Request, str, Mapping[str, str]], None]] = (),
+        attribute: Callable[[], tuple[str, Mapping[str, str]]],
+    ) -> None:
+        self._price = price
+        self._sinks = tuple(sinks)
+        self._spans = spans
+        self._on_begin = tuple(on_begin)
+        self._attribute = attribute
+
+    def begin(self, request: Request) -> "Call":
+        """A request is about to be sent: fix who pays, open the span, show the zero."""
+        agent, labels = self._attribute()
+        call = Call(self, request, agent, labels)
+        for start in self._on_begin:
+            guard.call("begin", start, request, agent, labels)
+        if self._spans is not None:
+            call.span = guard.call("spans.start", self._spans.start, request, agent, labels)
+        return call
+
+    def emit(self, call: "Call", outcome: Outcome) -> None:
+        """Turn an outcome into records, one for each reading, and hand them to everybody."""
+        records = [
+            self._record(call, outcome, reading, index)
+            for index, reading in enumerate(outcome.readings or (Reading(),))
+        ]
+        if self._spans is not None and call.span is not None:
+            guard.call("spans.finish", self._spans.finish, call.span, records)
+        for record in records:
+            for name, sink in self._sinks:
+                guard.call(name, sink, record)
+
+    def _record(self, call: "Call", outcome: Outcome, reading: Reading, index: int) -> Record:
+        usage = reading.usage if outcome.billed else None
+        return Record(
+            id=call.id if index == 0 else f"{call.id}-{index}",
+            time=call.time,
+            request=call.request,
+            status=outcome.status,
+            usage=usage,
+            usage_source=outcome.source,
+            cost=self._cost(call, outcome, reading),
+            units=reading.units,
+            response_model=reading.model,
+            response_id=reading.response_id,
+            tier=reading.tier or "standard",
+            region=reading.region or call.request.region,
+            entry=reading.entry,
+            finish_reasons=reading.finish_reasons,
+            duration=call.elapsed(),
+            time_to_first_chunk=call.first_chunk,
+            error_type=outcome.error_type,
+            http_status=outcome.http_status,
+            agent=call.agent,
+            labels=call.labels,
+            trace_id=getattr(call.span, "trace_id", None),
+            span_id=getattr(call.span, "span_id", None),
+            notes=reading.notes,
+        )
+
+    def _cost(self, call: "Call", outcome: Outcome, reading: Reading) -> Cost:
+        if not outcome.billed:
+            return NOT_BILLED
+        if reading.usage is None and not reading.units and outcome.reason is not None:
+            return Cost("unpriced", reasons=(outcome.reason,))
+        cost = guard.call("prices", self._price, call.request, reading, call.time)
+        return cost or Cost("unpriced", reasons=("pricing_failed",))
+
+
+class Call:
+    """One passage along the path. `settle` may be called from anywhere; the first one counts."""
+
+    __slots__ = (
+        "_begun",
+        "_meter",
+        "_unsettled",
+        "agent",
+        "first_chunk",
+        "id",
+        "labels",
+        "request",
+        "seen",
+        "span",
+        "time",
+    )
+
+    def __init__(
+        self, meter: Meter, request: Request, agent: str, labels: Mapping[str, str]
+    ) -> None:
+        self._meter = meter
+        self._unsettled = [True]
+        self._begun = time.perf_counter()
+        self.time = time.time()
+        self.id = f"{_process_id}{next(_numbers):016x}"
+        self.request = request
+        self.agent = agent
+        self.labels = labels
+        self.span: SpanHandle | None = None
+        self.first_chunk: float | None = None
+        self.seen = False
+        """Whether a successful response of this call was met: it is observed once."""
+
+    @property
+    def settled(self) -> bool:
+        return not self._unsettled
+
+    def elapsed(self) -> float:
+        """Seconds since the call began."""
+        return time.perf_counter() - self._begun
+
+    def chunk_arrived(self) -> None:
+        """Remember when the first event of a stream came."""
+        if self.first_chunk is None:
+            self.first_chunk = self.elapsed()
+
+    def settle(self, outcome: Outcome) -> bool:
+        """End the call; False if that had happened before. Never raises."""
+        try:
+            self._unsettled.pop()  # one atomic step decides between threads and finalisers
+        except IndexError:
+            return False
+        guard.call("settle", self._meter.emit, self, outcome)
+        return True
+
+
+def _renew_process_id() -> None:
+    global _process_id, _numbers
+    _process_id = os.urandom(8).hex()
+    _numbers = itertools.count()
+
+
+_process_id: str
+_numbers: "itertools.count[int]"
+_renew_process_id()
+os.register_at_fork(after_in_child=_renew_process_id)

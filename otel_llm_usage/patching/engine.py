@@ -1,0 +1,180 @@
+"""The wrapping engine: puts wrappers on seams when their module is there, and takes them off again.
+
+This is the only door to wrapt. A seam names its place as strings, so no SDK is ever imported here.
+"""
+
+import importlib.util
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import wrapt
+
+from .. import guard
+
+logger = logging.getLogger("otel_llm_usage")
+
+SeamState = Literal["waiting", "patched", "missing", "failed", "removed"]
+"""`waiting`: the module is not imported yet (or not installed); `missing`: this version has no such
+place, and what passes there is not counted."""
+
+Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Seam:
+    """One place of an SDK: `module` and the dotted `path` in it, and what to put around it."""
+
+    sdk: str
+    module: str
+    path: str
+    wrapper: Wrapper
+    optional: bool = False
+    """Whether some supported versions lack this place, so that its absence is no fault."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.module}.{self.path}"
+
+
+class Engine:
+    """Wraps and unwraps a list of seams."""
+
+    def __init__(self, seams: Iterable[Seam], on_change: Callable[[Seam, SeamState], None]) -> None:
+        self.states: dict[Seam, SeamState] = dict.fromkeys(seams, "waiting")
+        self._on_change = on_change
+        self._lock = threading.RLock()
+        self.active = False
+
+    def install(self) -> None:
+        """Wrap what is imported now, and the rest when it will be imported."""
+        self.active = True
+        for seam in self.states:
+            self._change(seam, "waiting")
+        for module in dict.fromkeys(seam.module for seam in self.states):
+            _when_imported(module, self)
+
+    def remove(self) -> None:
+        """Take every wrapper off again."""
+        self.active = False
+        with self._lock:
+            for seam, state in self.states.items():
+                if state == "patched":
+                    guard.call("unpatch", _unwrap, seam)
+                    self._change(seam, "removed")
+
+    def module_imported(self, module: Any) -> None:
+        """A module with seams is there: wrap them. Never raises into the user's import."""
+        if not self.active:
+            return
+        with self._lock:
+            for seam, state in self.states.items():
+                if seam.module == module.__name__ and state in ("waiting", "removed"):
+                    with guard.guarded("patch"):
+                        self._wrap(seam, module)
+
+    def _wrap(self, seam: Seam, module: Any) -> None:
+        target = module
+        for part in seam.path.split("."):
+            target = getattr(target, part, None)
+        if target is None:
+            self._change(seam, "missing")
+            # an absent optional place is an older or newer version doing its work elsewhere
+            logger.log(
+                logging.DEBUG if seam.optional else logging.WARNING,
+                "otel-llm-usage does not find %s in this version of %s: calls that pass there are "
+                "not counted. Please report the version.",
+                seam.name,
+                seam.sdk,
+            )
+            return
+        if _ours(module, seam.path) is None:
+            wrapt.wrap_function_wrapper(module, seam.path, _switched(self, seam.wrapper))
+        self._change(seam, "patched")
+
+    def _change(self, seam: Seam, state: SeamState) -> None:
+        self.states[seam] = state
+        guard.call("seams", self._on_change, seam, state)
+
+
+def _switched(engine: Engine, wrapper: Wrapper) -> Wrapper:
+    """Pass through when the engine is off: somebody may have wrapped what we wrapped."""
+
+    def switched(
+        wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if not engine.active:
+            return wrapped(*args, **kwargs)
+        return wrapper(wrapped, instance, args, kwargs)
+
+    switched.otel_llm_usage = True  # type: ignore[attr-defined]
+    return switched
+
+
+def _owner(module: Any, path: str) -> tuple[Any, str]:
+    *parents, name = path.split(".")
+    owner = module
+    for part in parents:
+        owner = getattr(owner, part)
+    return owner, name
+
+
+def _ours(module: Any, path: str) -> Any:
+    """Our wrapper at this place, if it is there and outermost."""
+    owner, name = _owner(module, path)
+    found = vars(owner).get(name)
+    wrapper = getattr(found, "_self_wrapper", None)
+    return found if getattr(wrapper, "otel_llm_usage", False) else None
+
+
+def _unwrap(seam: Seam) -> None:
+    module = sys.modules.get(seam.module)
+    if module is None:
+        return
+    ours = _ours(module, seam.path)
+    if ours is None:
+        logger.warning(
+            "otel-llm-usage leaves its (now idle) wrapper at %s: another package wrapped it since",
+            seam.name,
+        )
+        return
+    owner, name = _owner(module, seam.path)
+    setattr(owner, name, ours.__wrapped__)
+
+
+_engines: dict[str, list[Engine]] = {}
+"""Who waits for which module. wrapt can't forget a hook, so each module gets one, once."""
+
+
+def _when_imported(module: str, engine: Engine) -> None:
+    known = module in _engines
+    waiting = _engines.setdefault(module, [])
+    if engine not in waiting:
+        waiting.append(engine)
+    if not known:
+        wrapt.register_post_import_hook(lambda found: _arrived(module, found), module)
+    elif module in sys.modules:
+        engine.module_imported(sys.modules[module])
+
+
+def _arrived(name: str, module: Any) -> None:
+    for engine in tuple(_engines.get(name, ())):
+        guard.call("patch", engine.module_imported, module)
+
+
+def forget(engine: Engine) -> None:
+    """Stop telling an engine about imports."""
+    for waiting in _engines.values():
+        if engine in waiting:
+            waiting.remove(engine)
+
+
+def installed(package: str) -> bool:
+    """Whether a package could be imported, without importing it."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):
+        return False

@@ -1,0 +1,176 @@
+"""One response under observation: from its bytes to the one outcome of its call."""
+
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple, Protocol
+
+from .. import guard, providers
+from ..meter import Call, Meter, Outcome
+from ..records import Reading, Request, Usage
+
+OnAbort = Literal["estimate", "drain", "ignore"]
+"""What to do about a stream that the caller leaves early: estimate what is not known from the
+delivered text; read it to its end in the background; or count it as unknown."""
+
+How = Literal["eof", "closed", "failed", "dropped", "shutdown"]
+
+live: "weakref.WeakSet[Observation]" = weakref.WeakSet()
+"""Responses that are being read; settled at shutdown."""
+
+
+class Meters(NamedTuple):
+    """What the seams are given: where calls begin, and what the user chose."""
+
+    meter: Meter
+    on_abort: OnAbort = "estimate"
+    stream_usage: Mapping[str, str] = {}
+    """By host: `auto`, `always` or `never` ask for the usage of an OpenAI chat stream."""
+    hosts: Mapping[str, str] = {}
+
+
+class Reader(Protocol):
+    """What an observation needs of a provider's reader."""
+
+    complete: bool
+    failed: str | None
+    delivered: int
+    billed: bool
+
+    def body(self, raw: bytes | str, headers: Mapping[str, str] | None = None) -> None: ...
+    def event(self, data: bytes | str, name: str | None = None) -> None: ...
+    def headers(self, headers: Mapping[str, str]) -> None: ...
+    def readings(self) -> tuple[Reading, ...]: ...
+
+
+class Observation:
+    """Reads along, never holds the response, and settles its call exactly once."""
+
+    __slots__ = ("__weakref__", "_done", "_events", "_on_abort", "_reader", "_request_body", "call")
+
+    def __init__(
+        self, call: Call, on_abort: OnAbort, request_body: Callable[[], bytes | None]
+    ) -> None:
+        self.call = call
+        self._reader: Reader = providers.reader(call.request)
+        self._on_abort = on_abort
+        self._request_body = request_body
+        self._events = False
+        self._done = False
+        live.add(self)
+
+    @property
+    def open(self) -> bool:
+        return not self._done
+
+    @property
+    def wants_draining(self) -> bool:
+        """Whether the rest of a stream that is being left should be read in the background."""
+        return self._on_abort == "drain" and not self._done and not self._reader.complete
+
+    def headers(self, headers: Mapping[str, str]) -> None:
+        """The response's headers, once."""
+        guard.call("read", self._reader.headers, headers)
+
+    def event(self, data: bytes | str, name: str | None = None) -> None:
+        """The data of one event of a stream."""
+        if not self._events:
+            self._events = True
+            self.call.chunk_arrived()
+        guard.call("read", self._reader.event, data, name)
+
+    def body(self, raw: bytes | str, headers: Mapping[str, str] | None = None) -> None:
+        """A whole body, and with it the end."""
+        guard.call("read", self._reader.body, raw, headers)
+        self.finish("eof")
+
+    def finish(self, how: How, error: BaseException | None = None) -> None:
+        """The response ended this way. Only the first word counts. Never raises."""
+        if self._done:
+            return
+        self._done = True
+        live.discard(self)
+        outcome = guard.call("observe", self._outcome, how, error)
+        self.call.settle(outcome or Outcome("broken", reason="instrumentation_error"))
+
+    def __del__(self) -> None:
+        self.finish("dropped")
+
+    def _outcome(self, how: How, error: BaseException | None) -> Outcome:
+        reader = self._reader
+        readings = reader.readings()
+        finished = reader.complete or (
+            how == "eof" and bool(readings) and all(reading.final for reading in readings)
+        )
+        status, error_type = self._status(how, error, finished)
+        if not reader.billed:
+            return Outcome(status, readings, billed=False, error_type=error_type)
+        outcome = Outcome(status, readings, "reported", error_type=error_type)
+        if any(note.startswith("bad_") for reading in readings for note in reading.notes):
+            return outcome._replace(source="bad", reason="bad_usage")
+        known = [reading for reading in readings if reading.usage is not None or reading.units]
+        if finished or (how == "eof" and not self._events):
+            return outcome if known else outcome._replace(source="missing", reason="no_usage")
+        if known and all(_both_sides(reading.usage) for reading in known):
+            return outcome._replace(source="reported" if _final(known) else "partial")
+        return self._unfinished(outcome, readings)
+
+    def _status(
+        self, how: How, error: BaseException | None, finished: bool
+    ) -> tuple[Literal["ok", "error", "aborted", "broken"], str | None]:
+        failed = self._reader.failed
+        if failed is not None:
+            return ("broken" if self._events else "error"), failed
+        if finished:
+            return "ok", None
+        if how == "failed" and error is not None:
+            # cancellation and interrupts are the caller's doing, not the provider's
+            mine = isinstance(error, Exception)
+            return ("broken" if mine else "aborted"), type(error).__name__
+        if how == "eof":
+            return ("broken", "incomplete_stream") if self._events else ("ok", None)
+        return "aborted", None
+
+    def _unfinished(self, outcome: Outcome, readings: tuple[Reading, ...]) -> Outcome:
+        if self._on_abort == "ignore":
+            return outcome._replace(source="missing", reason="stream_aborted")
+        last = readings[-1] if readings else Reading()
+        usage = providers.estimate(
+            self.call.request, self._request_body(), self._reader.delivered, last.usage
+        )
+        estimated = last._replace(usage=usage, final=False)
+        return outcome._replace(source="estimated", readings=(*readings[:-1], estimated))
+
+
+def _final(readings: list[Reading]) -> bool:
+    return all(reading.final for reading in readings)
+
+
+def _both_sides(usage: Usage | None) -> bool:
+    return usage is not None and usage.input_tokens is not None and usage.output_tokens is not None
+
+
+def settle_failed(call: Call, error: BaseException) -> None:
+    """The request raised: nothing is billed if the provider said so, else we cannot know."""
+    http_status = getattr(error, "status_code", None) or getattr(error, "code", None)
+    if isinstance(http_status, int) and isinstance(error, Exception) and 400 <= http_status < 600:
+        call.settle(
+            Outcome("error", billed=False, error_type=str(http_status), http_status=http_status)
+        )
+        return
+    mine = isinstance(error, Exception)
+    call.settle(
+        Outcome(
+            "error" if mine else "aborted", error_type=type(error).__name__, reason="no_response"
+        )
+    )
+
+
+def settle_live() -> None:
+    """At shutdown: what is still being read is settled with what is known."""
+    for observation in list(live):
+        observation.finish("shutdown")
+
+
+def begin(meter: Meter, request: Request) -> Call | None:
+    """Begin a call, unless that fails."""
+    return guard.call("begin", meter.begin, request)

@@ -1,0 +1,277 @@
+"""The seams of the openai and anthropic SDKs: one generated base client serves both.
+
+`_build_request` runs once for each HTTP attempt: there a call begins, and the usage of a stream is
+asked for. `_process_response` is given each successful physical response before the SDK parses it.
+`request` is around all attempts: there a failure ends the call.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from .. import guard, providers
+from ..meter import Call
+from . import wire
+from .engine import Seam
+from .observation import Meters, Observation, begin, settle_failed
+from .tee import Filter, Tap, tee
+
+KEY = "otel_llm_usage"
+"""Our one private key in a request's `extensions`: transports ignore it, pickling drops it."""
+
+MODULES = {"openai": "openai._base_client", "anthropic": "anthropic._base_client"}
+
+
+class _Frame:
+    """One passage through `request()`: it may make several attempts and, with fallbacks, hops."""
+
+    __slots__ = ("asked", "call")
+
+    def __init__(self) -> None:
+        self.call: Call | None = None
+        """The latest attempt's call; an attempt that failed hands its call to the next one."""
+        self.asked: str | None = None
+        """The host that was asked for usage which the caller had not asked for."""
+
+
+_frame: ContextVar[_Frame | None] = ContextVar("otel_llm_usage_frame", default=None)
+
+
+class _Marked:
+    """What travels with a request to its response."""
+
+    __slots__ = ("call", "filter", "request_body")
+
+    def __init__(self, call: Call, filter_: Filter | None) -> None:
+        self.call = call
+        self.filter = filter_
+        self.request_body: bytes | None = None
+
+
+class Stainless:
+    """The wrappers for one of the two SDKs."""
+
+    def __init__(self, sdk: str, meters: Meters) -> None:
+        self._sdk = sdk
+        self._meters = meters
+        self._refusing: set[str] = set()
+
+    def seams(self) -> list[Seam]:
+        """Where the wrappers go."""
+        module = MODULES[self._sdk]
+        return [
+            Seam(self._sdk, module, path, wrapper)
+            for path, wrapper in (
+                ("SyncAPIClient.request", self.request),
+                ("AsyncAPIClient.request", self.request_async),
+                ("BaseClient._build_request", self.build_request),
+                ("SyncAPIClient._process_response", self.process_response),
+                ("AsyncAPIClient._process_response", self.process_response),
+            )
+        ]
+
+    def request(
+        self, wrapped: Callable[..., Any], client: Any, args: Any, kwargs: dict[str, Any]
+    ) -> Any:
+        """All attempts of one call, sync."""
+        frame = _Frame()
+        while True:
+            token = _frame.set(frame)
+            try:
+                return wrapped(*args, **kwargs)
+            except BaseException as error:
+                if not self._refused_our_question(frame, error):
+                    self._failed(frame, error)
+                    raise
+            finally:
+                _frame.reset(token)
+
+    async def request_async(
+        self, wrapped: Callable[..., Any], client: Any, args: Any, kwargs: dict[str, Any]
+    ) -> Any:
+        """All attempts of one call, async."""
+        frame = _Frame()
+        while True:
+            token = _frame.set(frame)
+            try:
+                return await wrapped(*args, **kwargs)
+            except BaseException as error:
+                if not self._refused_our_question(frame, error):
+                    self._failed(frame, error)
+                    raise
+            finally:
+                _frame.reset(token)
+
+    def _failed(self, frame: _Frame, error: BaseException) -> None:
+        call = frame.call
+        if call is not None and not call.seen:
+            guard.call("settle", settle_failed, call, error)
+
+    def _refused_our_question(self, frame: _Frame, error: BaseException) -> bool:
+        """Whether the server refused only what we had added: then the call is made once more."""
+        if frame.asked is None or getattr(error, "status_code", None) not in (400, 422):
+            return False
+        if not _names_our_option(error):
+            return False
+        self._refusing.add(frame.asked)  # never asked again, so this cannot go on for ever
+        return True
+
+    def build_request(
+        self, wrapped: Callable[..., Any], client: Any, args: Any, kwargs: dict[str, Any]
+    ) -> Any:
+        """One HTTP attempt."""
+        options = args[0] if args else kwargs.get("options")
+        marked = guard.call("describe", self._mark, client, options)
+        if marked is None:
+            return wrapped(*args, **kwargs)
+        if marked.filter is None:
+            request = wrapped(*args, **kwargs)
+        else:
+            with _asking_for_usage(options):
+                request = wrapped(*args, **kwargs)
+        guard.call("describe", _attach, request, marked)
+        return request
+
+    def _mark(self, client: Any, options: Any) -> _Marked | None:
+        body = _effective_body(options)
+        base_url = str(client.base_url)
+        stream = isinstance(body, Mapping) and body.get("stream") is True
+        described = providers.describe(
+            self._sdk,
+            options.method,
+            options.url,
+            body,
+            base_url=base_url,
+            client=_client_name(type(client)),
+            headers=options.headers if isinstance(options.headers, Mapping) else None,
+            stream=stream,
+        )
+        if described is None:
+            return None
+        frame = _frame.get()
+        call = frame.call if frame is not None else None
+        if call is None or call.seen or call.settled:
+            call = begin(self._meters.meter, described)
+        if call is None:
+            return None
+        filter_ = None
+        if stream and self._sdk == "openai" and isinstance(body, Mapping):
+            filter_ = self._filter(client, options.url, base_url, body)
+        if frame is not None:
+            frame.call = call
+            frame.asked = base_url if filter_ is not None else None
+        return _Marked(call, filter_)
+
+    def _filter(
+        self, client: Any, url: str, base_url: str, body: Mapping[str, Any]
+    ) -> Filter | None:
+        """How to hide the usage that we ask for, or `None` where we don't ask."""
+        if base_url in self._refusing:
+            return None
+        return providers.usage_filter(
+            base_url,
+            url,
+            body,
+            client=_client_name(type(client)),
+            override=self._meters.stream_usage,
+        )
+
+    def process_response(
+        self, wrapped: Callable[..., Any], client: Any, args: Any, kwargs: dict[str, Any]
+    ) -> Any:
+        """One physical response, not parsed yet."""
+        guard.call("observe", self._observe, kwargs.get("response"), kwargs.get("stream"))
+        return wrapped(*args, **kwargs)
+
+    def _observe(self, response: Any, stream: Any) -> None:
+        request = getattr(response, "_request", None)  # `.request` raises where there is none
+        marked = request.extensions.get(KEY) if request is not None else None
+        if not isinstance(marked, _Marked) or marked.call.seen or not response.is_success:
+            return
+        marked.call.seen = True
+        observation = Observation(
+            marked.call, self._meters.on_abort, lambda body=marked.request_body: body
+        )
+        observation.headers(response.headers)
+        if hasattr(response, "_content"):
+            observation.body(response.content)
+            return
+        tap = _tap(observation, marked.filter, response, bool(stream))
+        observed = tee(response.stream, tap)
+        if observed is not None:
+            response.stream = observed
+
+
+def _tap(observation: Observation, filter_: Filter | None, response: Any, stream: bool) -> Tap:
+    kind = type(response)
+    encoding = {"content-encoding": response.headers.get("content-encoding", "")}
+
+    def decode(raw: bytes) -> bytes:
+        content = kind(200, headers=encoding, content=raw).content
+        return content if isinstance(content, bytes) else b""
+
+    decoder = wire.decoder(response.headers, decode)
+    if "vnd.amazon.eventstream" in response.headers.get("content-type", ""):
+        return Tap(observation, decoder, splitter=wire.FrameSplitter(), data=wire.frame_data)
+    # real servers leave out or misspell the content type: the caller's `stream=True` decides
+    if stream or observation.call.request.stream:
+        plain = isinstance(decoder, wire.Plain)
+        keep = filter_ if plain else None
+        return Tap(observation, decoder, splitter=wire.SseSplitter(), keep=keep)
+    return Tap(observation, decoder, splitter=None)
+
+
+def _attach(request: Any, marked: _Marked) -> None:
+    marked.request_body = getattr(request, "_content", None) if marked.call.request.stream else None
+    if marked.filter is not None:
+        request.headers["accept-encoding"] = "identity"
+    request.extensions = {**request.extensions, KEY: marked}
+
+
+def _effective_body(options: Any) -> Any:
+    body, extra = options.json_data, options.extra_json
+    if extra is None:
+        return body
+    return {**body, **extra} if isinstance(body, Mapping) else extra
+
+
+@contextmanager
+def _asking_for_usage(options: Any) -> Iterator[None]:
+    """Ask for usage on a copy, in the place where the caller's own options stand."""
+    place = "json_data"
+    if isinstance(options.extra_json, Mapping) and "stream_options" in options.extra_json:
+        place = "extra_json"
+    theirs = getattr(options, place)
+    stream_options = theirs.get("stream_options") if isinstance(theirs, Mapping) else None
+    ours = {**(theirs or {})}
+    ours["stream_options"] = {
+        **(stream_options if isinstance(stream_options, Mapping) else {}),
+        "include_usage": True,
+    }
+    setattr(options, place, ours)
+    try:
+        yield
+    finally:
+        setattr(options, place, theirs)
+
+
+def _names_our_option(error: BaseException) -> bool:
+    said = f"{getattr(error, 'body', '')} {error}"
+    return "stream_options" in said or "include_usage" in said
+
+
+_names: dict[type, str] = {}
+
+
+def _client_name(kind: type) -> str:
+    """The SDK's own class of a client: users may have derived from it."""
+    name = _names.get(kind)
+    if name is None:
+        own = (
+            base.__name__
+            for base in kind.__mro__
+            if base.__module__.startswith(("openai.", "anthropic."))
+        )
+        name = _names[kind] = next(own, kind.__name__)
+    return name

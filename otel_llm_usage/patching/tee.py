@@ -1,0 +1,230 @@
+"""A response's byte stream that lets an observation read along.
+
+The classes are made from the HTTP library that the response came from (httpx or httpx2), which is
+never imported here. Whoever takes the bytes gets them unchanged, unless a filter takes out what we
+asked for on the caller's behalf.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import lru_cache
+from typing import Any
+
+from .. import guard
+from . import wire
+from .observation import Observation
+
+DRAIN_SECONDS = 60.0
+DRAIN_BYTES = 32 * 1024 * 1024
+
+Filter = Callable[[bytes], bytes]
+
+
+class Tap:
+    """Takes each chunk of the body, and gives back what the caller is to see of it."""
+
+    def __init__(
+        self,
+        observation: Observation,
+        decoder: wire.Decoder,
+        *,
+        splitter: wire.Splitter | None,
+        data: Callable[[bytes], tuple[bytes | None, str | None]] = wire.sse_data,
+        keep: Filter | None = None,
+    ) -> None:
+        self.observation = observation
+        self._decoder = decoder
+        self._splitter = splitter
+        self._data = data
+        self._keep = keep
+        self._body: list[bytes] = []
+
+    def feed(self, chunk: bytes) -> bytes:
+        """One chunk passes. Never raises."""
+        if self.observation.open:
+            kept = guard.call("tee", self._feed, chunk)
+            if kept is None:
+                kept, self._keep = chunk, None
+            return kept
+        return chunk
+
+    def _feed(self, chunk: bytes) -> bytes:
+        if self._splitter is None:
+            self._body.append(self._decoder.feed(chunk))
+            return chunk
+        events = self._splitter.feed(self._decoder.feed(chunk))
+        self._read(events)
+        return chunk if self._keep is None else b"".join(map(self._keep, events))
+
+    def end(self) -> bytes:
+        """The body is at its end: what the caller has yet to see."""
+        held = guard.call("tee", self._end) or b""
+        self.observation.finish("eof")
+        return held
+
+    def _end(self) -> bytes:
+        tail = self._decoder.end()
+        if self._splitter is None:
+            body = b"".join((*self._body, tail))
+            if body:
+                self.observation.body(body)
+            return b""
+        if tail:
+            self._read(self._splitter.feed(tail))
+        rest = self._splitter.rest()
+        if rest.lstrip().startswith(b"{"):
+            self.observation.body(rest)  # a plain body where a stream was asked for
+        elif rest:
+            self._read([rest])
+        return rest if self._keep is not None else b""
+
+    def _read(self, events: list[bytes]) -> None:
+        for event in events:
+            data, name = self._data(event)
+            if data is not None:
+                self.observation.event(data, name)
+
+
+class _Tee:
+    """What the sync and the async stream share."""
+
+    _inner: Any
+    _tap: Tap
+    _rest: Any
+
+    def __init__(self, inner: Any, tap: Tap) -> None:
+        self._inner = inner
+        self._tap = tap
+        self._rest = None
+
+    def __getattr__(self, name: str) -> Any:
+        # httpx2 reads `elapsed` from the stream, anthropic its `stream_observer`
+        if name == "_inner":
+            raise AttributeError(name)
+        return getattr(self._inner, name)
+
+    def __del__(self) -> None:
+        tap = self.__dict__.get("_tap")
+        if tap is not None:
+            tap.observation.finish("dropped")
+
+
+class _SyncTee(_Tee):
+    def __iter__(self) -> Iterator[bytes]:
+        tap = self._tap
+        self._rest = iter(self._inner)
+        try:
+            for chunk in self._rest:
+                kept = tap.feed(chunk)
+                if kept or not chunk:
+                    yield kept
+        except GeneratorExit:
+            raise  # left early: `close` or the garbage collector has the last word
+        except BaseException as error:
+            tap.observation.finish("failed", error)
+            raise
+        held = tap.end()
+        if held:
+            yield held
+
+    def close(self) -> None:
+        observation = self._tap.observation
+        if observation.wants_draining and self._rest is not None:
+            threading.Thread(
+                target=_drain, args=(self._rest, self._tap, self._inner), daemon=True
+            ).start()
+            return
+        observation.finish("closed")
+        self._inner.close()
+
+
+class _AsyncTee(_Tee):
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        tap = self._tap
+        self._rest = aiter(self._inner)
+        try:
+            async for chunk in self._rest:
+                kept = tap.feed(chunk)
+                if kept or not chunk:
+                    yield kept
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            tap.observation.finish("failed", error)
+            raise
+        held = tap.end()
+        if held:
+            yield held
+
+    async def aclose(self) -> None:
+        observation = self._tap.observation
+        if observation.wants_draining and self._rest is not None:
+            try:
+                task = asyncio.get_running_loop().create_task(
+                    _drain_async(self._rest, self._tap, self._inner)
+                )
+            except RuntimeError:  # another event loop library
+                pass
+            else:
+                _draining.add(task)
+                task.add_done_callback(_draining.discard)
+                return
+        observation.finish("closed")
+        await self._inner.aclose()
+
+
+class _BothTee(_SyncTee, _AsyncTee):
+    pass
+
+
+_draining: "set[asyncio.Task[None]]" = set()
+
+
+def _drain(rest: Iterator[bytes], tap: Tap, inner: Any) -> None:
+    with guard.guarded("drain"):
+        give_up = time.monotonic() + DRAIN_SECONDS
+        size = 0
+        for chunk in rest:
+            tap.feed(chunk)
+            size += len(chunk)
+            if size > DRAIN_BYTES or time.monotonic() > give_up:
+                break
+        else:
+            tap.end()
+    tap.observation.finish("closed")
+    with guard.guarded("drain"):
+        inner.close()
+
+
+async def _drain_async(rest: AsyncIterator[bytes], tap: Tap, inner: Any) -> None:
+    with guard.guarded("drain"):
+        size = 0
+        async with asyncio.timeout(DRAIN_SECONDS):
+            async for chunk in rest:
+                tap.feed(chunk)
+                size += len(chunk)
+                if size > DRAIN_BYTES:
+                    break
+            else:
+                tap.end()
+    tap.observation.finish("closed")
+    with guard.guarded("drain"):
+        await inner.aclose()
+
+
+@lru_cache(maxsize=32)
+def _tee_class(sync: type | None, asynchronous: type | None) -> type:
+    ours = _BothTee if sync and asynchronous else _SyncTee if sync else _AsyncTee
+    theirs = tuple(base for base in (sync, asynchronous) if base is not None)
+    return type("ObservedStream", (ours, *theirs), {"__doc__": "A stream that is read along."})
+
+
+def tee(stream: Any, tap: Tap) -> Any:
+    """A stream of the same kind as `stream` whose bytes pass the tap; `None` if it is of no kind."""
+    bases = {base.__name__: base for base in type(stream).__mro__}
+    sync, asynchronous = bases.get("SyncByteStream"), bases.get("AsyncByteStream")
+    if sync is None and asynchronous is None:
+        return None
+    return _tee_class(sync, asynchronous)(stream, tap)
