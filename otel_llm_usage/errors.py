@@ -1,8 +1,8 @@
 """What can go wrong for the caller.
 
-    LLMUsageError
-    └── ConfigurationError      something is set wrongly; raised at start-up, never during a call
-        └── MissingExtra        … because an optional part is not installed
+LLMUsageError
+└── ConfigurationError      something is set wrongly; raised at start-up, never during a call
+    └── MissingExtra        … because an optional part is not installed
 """
 
 
@@ -14,7 +14,7 @@ class ConfigurationError(LLMUsageError):
     """A setting, a price file or an argument is wrong; the message says what to do."""
 
 
-class MissingExtra(ConfigurationError):
+class MissingExtra(ConfigurationError):  # noqa: N818 (it reads as what is wrong)
     """An optional part is needed and not installed; the message says which extra to install."""
 
     def __init__(self, what: str, extra: str) -> None:

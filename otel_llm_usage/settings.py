@@ -192,9 +192,7 @@ def _checked(settings: Settings) -> Settings:
         for word in value if isinstance(value, tuple) else (value,):
             allowed = _CHOICES.get(one.name)
             if allowed is not None and word not in allowed:
-                raise ConfigurationError(
-                    f"{one.name}={word!r}: choose one of {', '.join(allowed)}"
-                )
+                raise ConfigurationError(f"{one.name}={word!r}: choose one of {', '.join(allowed)}")
     for host, choice in settings.stream_usage.items():
         if choice not in ("auto", "always", "never"):
             raise ConfigurationError(

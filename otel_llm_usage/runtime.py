@@ -1,0 +1,417 @@
+"""Assembly: settings in, a running meter and wrapped SDKs out, and all of it taken off again."""
+
+import atexit
+import logging
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from . import guard, prices, providers, scope
+from ._version import __version__
+from .errors import ConfigurationError
+from .meter import Meter
+from .patching import Engine, Meters, Seam, SeamState
+from .patching.genai import GoogleGenAI
+from .patching.observation import settle_live
+from .patching.stainless import MODULES, Stainless
+from .records import Cost, PricedLine, Reading, Request, Sink
+from .settings import Settings, load, otel_environment
+from .telemetry import otlp
+from .telemetry.metrics import Metrics
+from .telemetry.spans import Spans
+
+logger = logging.getLogger("otel_llm_usage")
+
+
+class Runtime:
+    """What `instrument()` started. `close()` takes everything off again."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        sinks: Sequence[Sink] = (),
+        tracer_provider: Any = None,
+        meter_provider: Any = None,
+        registry: Any = None,
+    ) -> None:
+        self.settings = settings
+        self.started = time.time()
+        self.prices = PriceLibrary(settings)
+        self.telemetry = otlp.set_up(
+            otel_environment() if settings.otlp else {},
+            tracer_provider=tracer_provider,
+            meter_provider=meter_provider,
+        )
+        self.metrics = Metrics(
+            registry=registry,
+            namespace=settings.namespace,
+            labels=settings.metric_labels,
+            max_label_values=settings.max_label_values,
+            gen_ai=settings.gen_ai_metrics,
+            exemplars=settings.exemplars,
+            meter_provider=self.telemetry.meter_provider,
+            catalogue_age=self.prices.ages,
+            version=__version__,
+        )
+        self.meter = Meter(
+            price=self.prices.price,
+            sinks=[
+                ("metrics", self.metrics),
+                *((f"sink {_name(sink)}", sink) for sink in sinks),
+            ],
+            spans=None
+            if settings.spans == "never"
+            else Spans(self.telemetry.tracer_provider, settings.spans),
+            on_begin=[self.metrics.touch, self.prices.warm],
+            attribute=self._attribute,
+        )
+        meters = Meters(self.meter, settings.on_abort, dict(settings.stream_usage))
+        self.engine = Engine(_seams(settings.sdks, meters), self._seam_changed)
+        self.server: Any = None
+
+    def start(self) -> None:
+        """Wrap the SDKs, and open the `/metrics` port if there is to be one."""
+        self.engine.install()
+        if self.settings.metrics_port is None:
+            return
+        # the HTTP server's modules are needed by those alone who ask for a port
+        from .server import MetricsServer  # noqa: PLC0415
+
+        server = MetricsServer(
+            host=self.settings.metrics_host,
+            port=self.settings.metrics_port,
+            token=self.settings.metrics_token,
+            registry=self.metrics.registry,
+        )
+        try:
+            server.start()
+        except ConfigurationError as error:
+            # of four workers with one port, three find it taken: no reason not to work
+            guard.failed("metrics_port", error)
+        else:
+            self.server = server
+
+    def close(self) -> None:
+        """Leave every SDK as it was, settle what is still being read, flush, and stop."""
+        global _runtime
+        with _lock:
+            if _runtime is self:
+                _runtime = None
+        self.engine.remove()
+        settle_live()
+        if self.server is not None:
+            guard.call("close", self.server.close)
+        guard.call("close", self.telemetry.shutdown)
+        guard.call("close", self.metrics.close)
+
+    def flush(self) -> None:
+        """Settle what is still being read and push what has not been pushed."""
+        settle_live()
+        guard.call("flush", self.telemetry.force_flush)
+
+    def status(self) -> dict[str, Any]:
+        """What is patched, from where, with which prices of which date."""
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "sdks": {
+                sdk: {
+                    "version": _sdk_version(sdk),
+                    "seams": {
+                        seam.name: state
+                        for seam, state in self.engine.states.items()
+                        if seam.sdk == sdk
+                    },
+                }
+                for sdk in self.settings.sdks
+            },
+            "metrics": None if self.server is None else self.server.url,
+            "otlp": self.telemetry.description,
+            "spans": self.settings.spans,
+            "prices": [layer._asdict() for layer in self.prices.catalogue.layers],
+            "errors": dict(guard.errors),
+        }
+
+    def _attribute(self) -> tuple[str, Mapping[str, str]]:
+        return scope.current_agent() or self.settings.agent, scope.current_labels()
+
+    def _seam_changed(self, seam: Seam, state: SeamState) -> None:
+        self.metrics.seam(seam.sdk, seam.name, state)
+
+
+class PriceLibrary:
+    """The catalogue, loaded when the first call is under way rather than at start-up."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._files = tuple(Path(name) for name in settings.prices)
+        self._base = Path(settings.price_data) if settings.price_data else None
+        self._stale_after = settings.stale_after_days
+        self._catalogue: prices.Catalogue | None = None
+        self._lock = threading.Lock()
+        self._warming = False
+        if self._files:
+            # a broken price file is an error at start-up, never during a call
+            self._load()
+
+    @property
+    def catalogue(self) -> prices.Catalogue:
+        """The catalogue, loaded now if it has to be."""
+        return self._catalogue or self._load()
+
+    def _load(self) -> prices.Catalogue:
+        with self._lock:
+            if self._catalogue is None:
+                self._catalogue = prices.load_catalogue(
+                    user_files=self._files,
+                    base_data=self._base,
+                    stale_after_days=self._stale_after,
+                )
+            return self._catalogue
+
+    def price(self, request: Request, reading: Reading, at: float) -> Cost:
+        """See `Pricer`."""
+        return self.catalogue.price(request, reading, at)
+
+    def warm(self, *_: Any) -> None:
+        """A call begins: load the tables while the provider is thinking."""
+        if not self._warming:
+            self._warming = True
+            threading.Thread(target=self._warm, name="otel-llm-usage-prices", daemon=True).start()
+
+    def _warm(self) -> None:
+        with guard.guarded("prices"):
+            self.catalogue.warm()
+
+    def ages(self) -> Mapping[str, float]:
+        """Seconds since each layer of the catalogue was made; nothing before it is loaded."""
+        catalogue = self._catalogue
+        if catalogue is None:
+            return {}
+        now = time.time()
+        ages = {layer.name: catalogue.age_seconds(layer.name, now) for layer in catalogue.layers}
+        return {name: age for name, age in ages.items() if age is not None}
+
+
+_runtime: Runtime | None = None
+_lock = threading.RLock()
+
+
+def instrument(
+    *,
+    sinks: Sequence[Sink] = (),
+    config: str | os.PathLike[str] | None = None,
+    tracer_provider: Any = None,
+    meter_provider: Any = None,
+    registry: Any = None,
+    sdks: Sequence[str] | None = None,
+    agent: str | None = None,
+    namespace: str | None = None,
+    metric_labels: Sequence[str] | None = None,
+    max_label_values: int | None = None,
+    exemplars: bool | None = None,
+    gen_ai_metrics: bool | None = None,
+    spans: Literal["auto", "always", "never"] | None = None,
+    on_abort: Literal["estimate", "drain", "ignore"] | None = None,
+    stream_usage: Mapping[str, str] | None = None,
+    prices: Sequence[str | os.PathLike[str]] | None = None,
+    price_data: str | None = None,
+    stale_after_days: int | None = None,
+    metrics_host: str | None = None,
+    metrics_port: int | None = None,
+    metrics_token: str | None = None,
+    otlp: bool | None = None,
+) -> Runtime:
+    """Start counting: from now on each billed response of the SDKs becomes one record.
+
+    Works before and after the SDKs are imported, and without them; imports none of them. A second
+    call does nothing new and returns the running runtime.
+
+    `sinks` are called with every finished `Record`. `tracer_provider`, `meter_provider` and
+    `registry` (a Prometheus registry) replace the global ones. All other arguments are the settings
+    of `Settings`, and win over the environment and the file.
+
+    Raises `ConfigurationError` when a setting or a price file is wrong.
+    """
+    global _runtime
+    arguments = {
+        "sdks": sdks,
+        "agent": agent,
+        "namespace": namespace,
+        "metric_labels": metric_labels,
+        "max_label_values": max_label_values,
+        "exemplars": exemplars,
+        "gen_ai_metrics": gen_ai_metrics,
+        "spans": spans,
+        "on_abort": on_abort,
+        "stream_usage": stream_usage,
+        "prices": prices,
+        "price_data": price_data,
+        "stale_after_days": stale_after_days,
+        "metrics_host": metrics_host,
+        "metrics_port": metrics_port,
+        "metrics_token": metrics_token,
+        "otlp": otlp,
+    }
+    with _lock:
+        if _runtime is not None:
+            if sinks or any(value is not None for value in arguments.values()):
+                logger.warning(
+                    "instrument() was called before: the settings of this call have no effect. "
+                    "Call uninstrument() first to change them."
+                )
+            return _runtime
+        for sink in sinks:
+            if not callable(sink):
+                raise ConfigurationError(f"sinks: {sink!r} can't be called with a record")
+        runtime = Runtime(
+            load(arguments, config=config),
+            sinks=sinks,
+            tracer_provider=tracer_provider,
+            meter_provider=meter_provider,
+            registry=registry,
+        )
+        try:
+            runtime.start()
+        except BaseException:
+            runtime.close()
+            raise
+        _runtime = runtime
+        return runtime
+
+
+def uninstrument() -> None:
+    """Stop counting, and leave every SDK as it was. Does nothing when nothing is instrumented."""
+    runtime = _runtime
+    if runtime is not None:
+        runtime.close()
+
+
+def current() -> Runtime | None:
+    """The running runtime."""
+    return _runtime
+
+
+def price(
+    usage: Any,
+    *,
+    provider: str,
+    model: str | None = None,
+    endpoint: str | None = None,
+    platform: str | None = None,
+    service_tier: str | None = None,
+    at: datetime | date | float | str | None = None,
+    request: Mapping[str, Any] | None = None,
+    response: Mapping[str, Any] | None = None,
+) -> Cost:
+    """The dollars of any raw provider usage, on the same path that live calls take.
+
+    `usage` is the provider's own usage object: a dict in its JSON spelling, JSON text, or an SDK
+    object. `provider` is `openai`, `anthropic`, `google` or another provider's name. `endpoint`
+    tells the shape where that matters: `chat.completions`, `responses`, `messages`, `batches`…
+    `at` is the time of the call: a datetime (naive means UTC), a date (12:00 UTC), an ISO string or
+    seconds since the epoch; now if left out. `service_tier` is the tier that was billed; without
+    it, `request` and `response` (raw bodies, or the parts of them that matter: tier, tools,
+    grounding, `headers`) say it.
+
+    Several billed entries (Anthropic's `iterations`) are added up into one cost.
+    """
+    asked, readings = providers.readings(
+        provider=provider,
+        endpoint=endpoint,
+        usage=usage,
+        platform=platform,
+        model=model,
+        service_tier=service_tier,
+        request=request,
+        response=response,
+    )
+    library = _runtime.prices if _runtime is not None else _default_prices()
+    moment = _moment(at)
+    return _added([library.price(asked, reading, moment) for reading in readings or (Reading(),)])
+
+
+_default: PriceLibrary | None = None
+
+
+def _default_prices() -> PriceLibrary:
+    global _default
+    with _lock:
+        if _default is None:
+            _default = PriceLibrary(load({}))
+        return _default
+
+
+def _moment(at: datetime | date | float | str | None) -> float:
+    if at is None:
+        return time.time()
+    if isinstance(at, str):
+        try:
+            at = datetime.fromisoformat(at) if len(at) > 10 else date.fromisoformat(at)
+        except ValueError:
+            raise ConfigurationError(f"at={at!r} is not an ISO date or time") from None
+    if isinstance(at, datetime):
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    if isinstance(at, date):
+        return datetime(at.year, at.month, at.day, 12, tzinfo=UTC).timestamp()
+    return float(at)
+
+
+_WORST_FIRST = ("unpriced", "partial", "derived", "priced", "prepaid", "free", "not_billed")
+
+
+def _added(costs: Sequence[Cost]) -> Cost:
+    if len(costs) == 1:
+        return costs[0]
+    lines: list[PricedLine] = []
+    for cost in costs:
+        lines.extend(cost.priced_lines)
+    status = min((cost.status for cost in costs), key=_WORST_FIRST.index)
+    if status == "unpriced" and lines:
+        status = "partial"
+    pico = [cost.pico for cost in costs]
+    return Cost(
+        status=status,
+        pico=None if None in pico else sum(amount for amount in pico if amount is not None),
+        priced_lines=tuple(lines),
+        reasons=tuple(dict.fromkeys(reason for cost in costs for reason in cost.reasons)),
+        assumed=tuple(dict.fromkeys(word for cost in costs for word in cost.assumed)),
+        catalogue_version=costs[0].catalogue_version,
+        card=" + ".join(dict.fromkeys(cost.card for cost in costs if cost.card)),
+        stale=any(cost.stale for cost in costs),
+    )
+
+
+def _seams(sdks: Sequence[str], meters: Meters) -> list[Seam]:
+    seams = []
+    for sdk in sdks:
+        patches = Stainless(sdk, meters) if sdk in MODULES else GoogleGenAI(meters)
+        seams.extend(patches.seams())
+    return seams
+
+
+_DISTRIBUTIONS = {"google": "google-genai", "openai": "openai", "anthropic": "anthropic"}
+
+
+def _sdk_version(sdk: str) -> str | None:
+    # reads package metadata from disk: for `status` alone
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
+
+    try:
+        return version(_DISTRIBUTIONS[sdk])
+    except PackageNotFoundError:
+        return None
+
+
+def _name(sink: Sink) -> str:
+    return getattr(sink, "__qualname__", type(sink).__qualname__)
+
+
+@atexit.register
+def _at_exit() -> None:
+    if _runtime is not None:
+        _runtime.flush()
