@@ -1,0 +1,34 @@
+"""Which reader reads the answers of which endpoint."""
+
+from collections.abc import Callable, Mapping
+
+from ..records import Request
+from . import anthropic, gemini, openai
+from .reading import BaseReader
+
+_READERS: Mapping[str, Callable[[Request], BaseReader]] = {
+    "chat.completions": openai.ChatReader,
+    "completions": openai.ChatReader,
+    "responses": openai.ResponsesReader,
+    "decisions": openai.ResponsesReader,
+    "embeddings": openai.EmbeddingsReader,
+    "images": openai.ImagesReader,
+    "audio.transcriptions": openai.TranscriptionReader,
+    "audio.translations": openai.TranscriptionReader,
+    "audio.speech": openai.SpeechReader,
+    "messages": anthropic.MessagesReader,
+    "generate_content": gemini.GeminiReader,
+    "live": gemini.GeminiReader,
+    "embed_content": gemini.EmbeddingsReader,
+    "generate_images": gemini.ImagenReader,
+    "caches.create": gemini.CacheReader,
+    "interactions": gemini.InteractionsReader,
+}
+
+
+def reader(request: Request) -> BaseReader:
+    """A reader for the answer to this request."""
+    make = _READERS.get(request.endpoint)
+    if make is None:
+        make = openai.ResponsesReader if request.vendor == "openai" else BaseReader
+    return make(request)

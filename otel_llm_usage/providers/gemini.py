@@ -1,0 +1,453 @@
+"""What Gemini bills: on its own API and on Vertex; content, embeddings, caches, interactions."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from ..records import Reading, Request, Usage
+from . import tiers
+from .kinds import Modal, split_input, split_output
+from .reading import BaseReader, error_type, last_object, note_once
+from .values import (
+    count,
+    first_count,
+    header,
+    mappings,
+    parsed,
+    parsed_at,
+    quantity,
+    section,
+    text,
+    utf8,
+    word,
+)
+
+_ANSWER = ("candidatesTokenCount", "responseTokenCount", "total_output_tokens")
+_PROMPT = ("promptTokenCount", "total_input_tokens")
+_TOOL_USE = ("toolUsePromptTokenCount", "total_tool_use_tokens")
+_CACHED = ("cachedContentTokenCount", "total_cached_tokens")
+_THOUGHTS = ("thoughtsTokenCount", "total_thought_tokens")
+_TOTAL = ("totalTokenCount", "total_tokens")
+_COUNTS = (*_ANSWER, *_PROMPT, *_TOOL_USE, *_CACHED, *_THOUGHTS, *_TOTAL)
+_PROMPT_ROWS = ("promptTokensDetails", "promptTokenDetails", "input_tokens_by_modality")
+_CACHE_ROWS = ("cacheTokensDetails", "cached_tokens_by_modality")
+_ANSWER_ROWS = ("candidatesTokensDetails", "responseTokensDetails", "output_tokens_by_modality")
+
+_SPECIAL: Mapping[Any, int] = {
+    "AUDIO": 0,
+    "IMAGE": 1,
+    "VIDEO": 2,
+    4: 0,  # Vertex with `enum-encoding=int`
+    2: 1,
+    3: 2,
+}
+"""Which place of `Modal` a modality has. Documents are text, as is what is not specified."""
+
+
+def usage_of(raw: Mapping[str, Any], notes: list[str], *, live: bool = False) -> Usage | None:
+    """The kinds of a `usageMetadata` (or of an interaction's `usage`); `None` without any count.
+
+    The prompt includes what was cached; tool use stands beside the prompt, thoughts beside the
+    answer. A zero is not sent. `live`: the total may leave thoughts out, so nothing is taken from it.
+    """
+    if all(raw.get(key) is None for key in _COUNTS):
+        return None
+    prompt = first_count(raw, _PROMPT, notes)
+    tool_use = first_count(raw, _TOOL_USE, notes)
+    answer = first_count(raw, _ANSWER, notes)
+    thoughts = first_count(raw, _THOUGHTS, notes)
+    total = first_count(raw, _TOTAL, notes)
+    if total is not None and not live:
+        prompt, answer = _explain_total(raw, prompt, tool_use, answer, thoughts, total, notes)
+    cached_rows = _rows(raw, _CACHE_ROWS, notes)
+    cached = first_count(raw, _CACHED, notes)
+    if cached is None and cached_rows is not None:
+        cached = sum(_row_counts(raw, _CACHE_ROWS))
+    into = split_input(
+        prompt, _rows(raw, _PROMPT_ROWS, notes) or Modal(), cached, cached_rows, None, notes
+    )
+    out = split_output(answer, None, _rows(raw, _ANSWER_ROWS, notes) or Modal(), notes)
+    return Usage(
+        into.text,
+        *into.special,
+        tool_use,
+        into.cache_read,
+        *into.cached,
+        output=out.text,
+        reasoning=thoughts,
+        output_audio=out.special.audio,
+        output_image=out.special.image,
+        output_video=out.special.video,
+    )
+
+
+def _explain_total(
+    raw: Mapping[str, Any],
+    prompt: int | None,
+    tool_use: int | None,
+    answer: int | None,
+    thoughts: int | None,
+    total: int,
+    notes: list[str],
+) -> tuple[int | None, int | None]:
+    gap = total - sum(part or 0 for part in (prompt, tool_use, answer, thoughts))
+    if prompt is None and all(raw.get(key) is None for key in _PROMPT):
+        prompt = max(0, gap)  # a file by URL: only the total has its tokens
+        gap = min(0, gap)
+    if gap:
+        notes.append(f"total_mismatch:{gap}")
+    elif answer is None and all(raw.get(key) is None for key in _ANSWER):
+        answer = 0  # a zero is not sent, and the total says that it is one
+    return prompt, answer
+
+
+def _rows(raw: Mapping[str, Any], keys: tuple[str, ...], notes: list[str]) -> Modal | None:
+    """The counts of the rows by modality; `None` where there are no rows."""
+    for key in keys:
+        said = raw.get(key)
+        if said is None:
+            continue
+        rows = mappings(said)
+        if not isinstance(said, list | tuple) or len(rows) != len(said):
+            notes.append(f"bad_usage:{key}")
+            return None
+        counts: list[int | None] = [None, None, None]
+        for row in rows:
+            place = _place(row.get("modality"))
+            if place is None:
+                continue
+            number = _row_count(row)
+            if number is None:
+                notes.append(f"bad_usage:{key}")
+            else:
+                counts[place] = (counts[place] or 0) + number
+        return Modal(*counts)
+    return None
+
+
+def _place(modality: Any) -> int | None:
+    if isinstance(modality, int):
+        return None if isinstance(modality, bool) else _SPECIAL.get(modality)
+    told = word(modality)
+    return _SPECIAL.get(told.upper()) if told else None
+
+
+def _row_count(row: Mapping[str, Any]) -> int | None:
+    """The count of a row: one that is left out is zero."""
+    bad: list[str] = []
+    number = first_count(row, ("tokenCount", "tokens"), bad)
+    return None if bad else number or 0
+
+
+def _row_counts(raw: Mapping[str, Any], keys: tuple[str, ...]) -> list[int]:
+    for key in keys:
+        if raw.get(key) is not None:
+            return [_row_count(row) or 0 for row in mappings(raw[key])]
+    return []
+
+
+class GeminiReader(BaseReader):
+    """Generated content, whole or streamed, and turns of a live session."""
+
+    __slots__ = ("_header_tier", "_maps", "_queries", "_retrievals")
+
+    def __init__(self, request: Request) -> None:
+        super().__init__(request)
+        self._header_tier: str | None = None
+        self._queries: dict[int, tuple[int, frozenset[int]]] = {}
+        self._retrievals = 0
+        self._maps = False
+
+    def headers(self, headers: Mapping[str, str]) -> None:
+        """The tier that was used may differ from the one asked for."""
+        said = header(headers, "x-gemini-service-tier")
+        self._header_tier = tiers.gemini(said) or self._header_tier
+
+    def answer(self, answer: Mapping[str, Any]) -> None:
+        """A whole body, or one chunk as a mapping."""
+        self.model = word(answer.get("modelVersion")) or self.model
+        self.response_id = word(answer.get("responseId")) or self.response_id
+        self._count(answer.get("usageMetadata"))
+        for number, candidate in enumerate(mappings(answer.get("candidates"))):
+            self._finished(candidate.get("finishReason"))
+            grounding = candidate.get("groundingMetadata")
+            if isinstance(grounding, Mapping):
+                index = candidate.get("index")
+                self._grounded(index if isinstance(index, int) else number, grounding)
+            self._text(candidate)
+        feedback = answer.get("promptFeedback")
+        if isinstance(feedback, Mapping):
+            self._finished(feedback.get("blockReason"))
+        error = answer.get("error")
+        if error:
+            self.failed = error_type(error)
+
+    def _text(self, candidate: Mapping[str, Any]) -> None:
+        content = candidate.get("content")
+        if isinstance(content, Mapping):
+            for part in mappings(content.get("parts")):
+                if isinstance(part.get("text"), str):
+                    self.delivered += len(part["text"])
+
+    def event(self, data: bytes | str, name: str | None = None) -> None:
+        """One chunk. Only its usage is parsed, unless something rare is in it."""
+        said = text(data)
+        if self.unacquainted() or _RARE.search(said) is not None:
+            chunk = parsed(said)
+            if isinstance(chunk, Mapping):
+                self.answer(chunk)
+            return
+        found = said.rfind('"usageMetadata"')
+        if found >= 0:
+            value = _VALUE.match(said, found + 15)
+            if value is not None:
+                self._count(parsed_at(said, value.end()))
+        for piece in _PARTS.findall(said):
+            self.delivered += len(piece) if "\\" not in piece else _unescaped(piece)
+        finish = _FINISH.search(said)
+        if finish is not None:
+            self._finished(finish[1])
+
+    def _count(self, raw: Any) -> None:
+        """The last usage that counts anything, as a whole: its numbers are running totals."""
+        if not isinstance(raw, Mapping):
+            if raw is not None:
+                note_once(self.notes, "bad_usage:usageMetadata")
+            return
+        notes: list[str] = []
+        usage = usage_of(raw, notes, live=self.request.endpoint == "live")
+        if usage is not None:
+            self.usage, self.notes = usage, notes
+        self.tier = tiers.gemini(raw.get("serviceTier") or raw.get("trafficType")) or self.tier
+
+    def _finished(self, reason: Any) -> None:
+        said = word(reason) or (str(reason) if isinstance(reason, int) and reason else None)
+        if said is not None and said != "FINISH_REASON_UNSPECIFIED":
+            self.complete = True
+            if said not in self.finish_reasons:
+                self.finish_reasons = (*self.finish_reasons, said)
+
+    def _grounded(self, index: int, grounding: Mapping[str, Any]) -> None:
+        """Count the searches; chunks may repeat them."""
+        queries = [
+            hash(query)
+            for key in ("webSearchQueries", "imageSearchQueries")
+            for query in grounding.get(key) or ()
+            if isinstance(query, str) and query
+        ]
+        most, seen = self._queries.get(index, (0, frozenset()))
+        seen = seen.union(queries)
+        self._queries[index] = max(most, len(queries), len(seen)), seen
+        for chunk in mappings(grounding.get("groundingChunks")):
+            if "maps" in chunk:
+                self._maps = True
+
+    def _grounding(self) -> dict[str, int | Decimal]:
+        tools = self.request.hints.get("tools", ())
+        only_maps = "google_maps" in tools and not any("search" in tool for tool in tools)
+        queries = sum(most for most, _ in self._queries.values())
+        units: dict[str, int | Decimal] = {}
+        if queries and not only_maps:
+            units["search_grounding_prompts"] = 1
+            units["search_grounding_queries"] = queries
+        if self._maps or (queries and only_maps):
+            units["maps_grounding_prompts"] = 1
+            # how often it asked is only told where it did nothing else
+            units["maps_grounding_queries"] = queries if only_maps and queries else 1
+        return units
+
+    def readings(self) -> tuple[Reading, ...]:
+        """One reading."""
+        self.tier = self._header_tier or self.tier
+        self.units = self._grounding()
+        return super().readings()
+
+
+_RARE = re.compile(
+    r'"(?:functionCall|groundingMetadata|executableCode|codeExecutionResult|error|promptFeedback)"'
+)
+"""What makes a chunk worth parsing: searches, and objects that the model writes."""
+_VALUE = re.compile(r"\s*:\s*")
+_PARTS = re.compile(r'"text"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL)
+_FINISH = re.compile(r'"finishReason"\s*:\s*(?:"([^"]+)"|\d)')
+
+
+def _unescaped(piece: str) -> int:
+    string = parsed(f'"{piece}"')
+    return len(string) if isinstance(string, str) else len(piece)
+
+
+class EmbeddingsReader(GeminiReader):
+    """Embeddings of both APIs, and images by `:predict`. Vectors and images are never parsed."""
+
+    __slots__ = ()
+
+    def body(self, raw: bytes | str, headers: Mapping[str, str] | None = None) -> None:
+        """A whole body."""
+        if headers is not None:
+            self.headers(headers)
+        self.complete = True
+        data, position = last_object(raw, b"usageMetadata")
+        if position >= 0:
+            self._count(parsed_at(text(data[position : position + 65536]), 0))
+        if self.usage is None:
+            self._predictions(data)
+
+    def answer(self, answer: Mapping[str, Any]) -> None:
+        """A parsed body."""
+        self._count(answer.get("usageMetadata"))
+        if self.usage is None:
+            counts = [
+                count(
+                    section(section(one, ("embeddings",), self.notes), ("statistics",), self.notes),
+                    "token_count",
+                    self.notes,
+                )
+                for one in mappings(answer.get("predictions"))
+            ]
+            self._sum([number for number in counts if number is not None])
+
+    def _predictions(self, data: bytes) -> None:
+        found = _TOKEN_COUNTS.findall(data)
+        if not found:
+            if data.lstrip()[:1] != b"{":
+                self.notes.append("bad_json")
+            return
+        counts = []
+        for number in found:
+            value = quantity(parsed(number))
+            if isinstance(value, int):
+                counts.append(value)
+            else:
+                note_once(self.notes, "bad_usage:token_count")
+        self._sum(counts)
+
+    def _sum(self, counts: list[int]) -> None:
+        if counts:
+            self.usage = Usage(input=sum(counts), output=0)
+
+    def _count(self, raw: Any) -> None:
+        super()._count(raw)
+        if self.usage is not None and self.usage.output is None:
+            self.usage = self.usage._replace(output=0)  # embeddings have no output side
+
+
+_TOKEN_COUNTS = re.compile(rb'"token_?[cC]ount"\s*:\s*([^\s,}]+)')
+
+
+class ImagenReader(BaseReader):
+    """Images by `:predict`: billed by their number."""
+
+    __slots__ = ()
+
+    def body(self, raw: bytes | str, headers: Mapping[str, str] | None = None) -> None:
+        """A whole body: each image that passed the filters has a `mimeType`."""
+        self.complete = True
+        images = utf8(raw).count(b'"bytesBase64Encoded"') or utf8(raw).count(b'"gcsUri"')
+        if images:
+            self.units["images"] = images
+
+
+class CacheReader(BaseReader):
+    """The making of an explicit cache: what it stores, for as long as it was asked to."""
+
+    __slots__ = ()
+
+    def answer(self, answer: Mapping[str, Any]) -> None:
+        """The cache as it was made."""
+        self.response_id = word(answer.get("name"))
+        self.model = model_name(word(answer.get("model")))
+        raw = section(answer, ("usageMetadata",), self.notes)
+        tokens = count(raw, "totalTokenCount", self.notes)
+        if tokens is None:
+            return
+        self.usage = Usage()
+        seconds = _seconds(self.request.hints.get("ttl") or answer.get("ttl"))
+        if seconds is None:
+            seconds = _seconds_between(answer.get("createTime"), answer.get("expireTime"))
+        if seconds is None:
+            self.notes.append("cache_lifetime_unknown")
+        elif tokens and seconds:
+            stored = Decimal(tokens * seconds) / 3600
+            self.units["cache_storage_token_hours"] = quantity(stored) or stored
+
+
+def _seconds(ttl: Any) -> int | Decimal | None:
+    """`"7200s"`, or a number of seconds."""
+    if isinstance(ttl, str):
+        ttl = parsed(ttl.removesuffix("s"))
+    return quantity(ttl)
+
+
+def _seconds_between(start: Any, end: Any) -> int | Decimal | None:
+    try:
+        between = datetime.fromisoformat(end) - datetime.fromisoformat(start)
+    except (TypeError, ValueError):
+        return None
+    return quantity(Decimal(between // timedelta(microseconds=1)) / 10**6)
+
+
+class InteractionsReader(GeminiReader):
+    """Interactions: their usage has names of its own; a stream tells it at its end."""
+
+    __slots__ = ()
+
+    def answer(self, answer: Mapping[str, Any]) -> None:
+        """A whole interaction."""
+        self.model = word(answer.get("model")) or self.model
+        self.response_id = word(answer.get("id")) or self.response_id
+        status = word(answer.get("status"))
+        self.pending = status in ("queued", "in_progress")
+        self.billed = not self.pending
+        self._count(answer.get("usage"))
+        self.tier = tiers.gemini(answer.get("service_tier")) or self.tier
+        if status is not None and not self.pending:
+            self.finish_reasons = (status,)
+        if status == "failed" or answer.get("error"):
+            self.failed = error_type(answer.get("error"))
+        raw = answer.get("usage")
+        if isinstance(raw, Mapping):
+            self._tools(raw)
+
+    def event(self, data: bytes | str, name: str | None = None) -> None:
+        """One event; `interaction.completed` has the usage."""
+        said = text(data)
+        if '"interaction.complete' in said or '"error"' in said:
+            event = parsed(said)
+            interaction = event.get("interaction") if isinstance(event, Mapping) else None
+            if isinstance(interaction, Mapping):
+                self.answer(interaction)
+                self.complete = not self.pending
+            elif isinstance(event, Mapping) and event.get("error"):
+                self.failed = error_type(event["error"])
+            return
+        for piece in _PARTS.findall(said):
+            self.delivered += len(piece) if "\\" not in piece else _unescaped(piece)
+
+    def _tools(self, raw: Mapping[str, Any]) -> None:
+        for row in mappings(raw.get("grounding_tool_count")):
+            number = count(row, "count", self.notes)
+            if number and row.get("type") == "google_search":
+                self._queries[0] = number, frozenset()
+            elif number and row.get("type") == "google_maps":
+                self._retrievals = number
+
+    def _grounding(self) -> dict[str, int | Decimal]:
+        units = super()._grounding()
+        if self._retrievals:
+            units["maps_grounding_prompts"] = 1
+            units["maps_grounding_queries"] = self._retrievals
+        return units
+
+
+def model_name(path: str | None) -> str | None:
+    """`models/gemini-2.5-pro` and `publishers/google/models/gemini-2.5-pro` are the same model."""
+    if path is None:
+        return None
+    for prefix in ("publishers/google/models/", "models/"):
+        _, found, name = path.rpartition(prefix)
+        if found and "/" not in name:
+            return name
+    return path

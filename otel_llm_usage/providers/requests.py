@@ -1,0 +1,268 @@
+"""What a request asks for: from its URL and its body to a `Request`."""
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from ..records import NOTHING, Request
+from . import tiers
+from .gemini import model_name
+from .hosts import Place, locate, overridden
+from .values import header, word
+
+
+class _Target(NamedTuple):
+    """All that the URL tells, worked out once for each URL."""
+
+    place: Place
+    operation: str
+    endpoint: str
+    model: str | None
+    stream: bool
+    region: str | None
+
+
+_OPENAI: tuple[tuple[str, str, str], ...] = (
+    ("/chat/completions", "chat", "chat.completions"),
+    ("/responses", "chat", "responses"),
+    ("/responses/compact", "chat", "responses"),
+    ("/embeddings", "embeddings", "embeddings"),
+    ("/completions", "text_completion", "completions"),
+    ("/images/generations", "generate_content", "images"),
+    ("/images/edits", "generate_content", "images"),
+    ("/images/variations", "generate_content", "images"),
+    ("/audio/transcriptions", "generate_content", "audio.transcriptions"),
+    ("/audio/translations", "generate_content", "audio.translations"),
+    ("/audio/speech", "generate_content", "audio.speech"),
+    ("/decisions", "generate_content", "decisions"),
+)
+"""End of the path, operation, endpoint. What is not here is free, or repeats an earlier bill."""
+
+_ANTHROPIC: tuple[tuple[str, str, str], ...] = (
+    ("/messages", "chat", "messages"),
+    ("/complete", "text_completion", "complete"),
+)
+
+_GOOGLE: Mapping[str, tuple[str, str]] = {
+    "generateContent": ("generate_content", "generate_content"),
+    "streamGenerateContent": ("generate_content", "generate_content"),
+    "embedContent": ("embeddings", "embed_content"),
+    "batchEmbedContents": ("embeddings", "embed_content"),
+    "predict": ("embeddings", "embed_content"),
+}
+
+_MODEL_PATH = re.compile(r"/model/([^/]+)/(invoke|invoke-with-response-stream)$")
+_RAW_PREDICT = re.compile(r"/models/([^/:]+(?:%3A[^/:]+)*):(rawPredict|streamRawPredict)$")
+_DEPLOYMENT = re.compile(r"/(?:deployments|engines)/([^/]+)/")
+_LOCATION = re.compile(r"(?:^|/)locations/([^/]+)/")
+_GEOGRAPHY = re.compile(r"(us|eu|apac|jp|au|ca|us-gov|global)\.(?=[a-z0-9-]+\.)")
+_HOST_REGION = re.compile(
+    r"^(?:([a-z0-9-]+)-aiplatform\.|aiplatform\.(us|eu)\.rep\.|bedrock-[a-z-]+\.([a-z0-9-]+)\.)"
+)
+
+
+def describe(
+    sdk: str,
+    method: str,
+    url: str,
+    body: Any,
+    *,
+    base_url: str,
+    client: str = "",
+    headers: Mapping[str, str] | None = None,
+    stream: bool = False,
+    hosts: Mapping[str, str] | None = None,
+) -> Request | None:
+    """What this request asks for; `None` if it is not billed, or not ours.
+
+    `url` is the path as the SDK has it before it is joined with `base_url`, or an absolute URL.
+    `hosts` says whose host it is where its name does not: `{"llm.corp.example": "groq"}`.
+    """
+    target = _target(sdk, method, url, base_url, client)
+    if target is None:
+        return None
+    place = overridden(hosts, target.place) if hosts else target.place
+    told = body if isinstance(body, Mapping) else NOTHING
+    endpoint = target.endpoint
+    model = target.model
+    asked = told.get("model")
+    if isinstance(asked, str) and asked:
+        model = model_name(asked) if sdk == "google" else asked
+    hints: Mapping[str, Any] = NOTHING
+    if endpoint in _HINTED or "tools" in told or headers:
+        hints = hints_of(endpoint, told, headers)
+    return Request(
+        place.host.provider,
+        place.host.vendor,
+        place.host.platform,
+        target.operation,
+        endpoint,
+        model,
+        stream or target.stream or told.get("stream") is True,
+        place.address,
+        place.port,
+        asked_tier(sdk, told, headers),
+        target.region,
+        hints,
+    )
+
+
+@lru_cache(maxsize=2048)
+def _target(sdk: str, method: str, url: str, base_url: str, client: str) -> _Target | None:
+    if method.upper() != "POST":
+        return None
+    parts = urlsplit(url)
+    absolute = bool(parts.scheme and parts.netloc)
+    base = url if absolute else str(base_url)
+    path = parts.path if parts.path.startswith("/") else f"/{parts.path}"
+    whole = path if absolute else urlsplit(base).path.rstrip("/") + path
+    place = locate(sdk, client, base, whole)
+    if sdk == "google":
+        found = _google(path)
+    elif sdk == "anthropic":
+        found = _anthropic(path)
+    else:
+        found = _openai(whole, path)
+    if found is None:
+        return None
+    operation, endpoint, model, stream = found
+    region = _region(place, whole, model)
+    return _Target(place, operation, endpoint, model, stream, region)
+
+
+_Found = tuple[str, str, str | None, bool]
+
+
+def _openai(whole: str, path: str) -> _Found | None:
+    for end, operation, endpoint in _OPENAI:
+        if path.endswith(end):
+            deployment = _DEPLOYMENT.search(whole)
+            return operation, endpoint, unquote(deployment[1]) if deployment else None, False
+    return None
+
+
+def _anthropic(path: str) -> _Found | None:
+    for end, operation, endpoint in _ANTHROPIC:
+        if path.endswith(end):
+            return operation, endpoint, None, False
+    bedrock = _MODEL_PATH.search(path)
+    if bedrock is not None:
+        return "chat", "messages", unquote(bedrock[1]), bedrock[2] != "invoke"
+    vertex = _RAW_PREDICT.search(path)
+    if vertex is not None and vertex[1] != "count-tokens":
+        return "chat", "messages", unquote(vertex[1]), vertex[2] != "rawPredict"
+    return None
+
+
+def _google(path: str) -> _Found | None:
+    resource, _, verb = path.rpartition(":")
+    if verb in _GOOGLE and resource:
+        operation, endpoint = _GOOGLE[verb]
+        model = model_name(unquote(resource.lstrip("/")))
+        if verb == "predict" and model is not None and "imag" in model:
+            operation, endpoint = "generate_content", "generate_images"
+        return operation, endpoint, model, verb.startswith("stream")
+    if path.endswith("/cachedContents"):
+        return "generate_content", "caches.create", None, False
+    if path.endswith("/interactions"):
+        return "generate_content", "interactions", None, False
+    return None
+
+
+def _region(place: Place, path: str, model: str | None) -> str | None:
+    if place.host.platform == "vertex":
+        location = _LOCATION.search(path)
+        if location is not None:
+            return location[1]
+        if place.address == "aiplatform.googleapis.com":
+            return "global"
+    elif place.host.platform == "bedrock":
+        geography = _GEOGRAPHY.match(model or "")
+        if geography is not None:
+            return geography[1]
+    else:
+        return None
+    found = _HOST_REGION.match(place.address or "")
+    return next((part for part in found.groups() if part), None) if found else None
+
+
+_HINTED = frozenset({"audio.speech", "caches.create", "images", "generate_images", "responses"})
+
+
+def hints_of(
+    endpoint: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
+) -> Mapping[str, Any]:
+    """What of the request the bill depends on, without any content."""
+    hints: dict[str, Any] = {}
+    tools = _tools(body.get("tools"))
+    if tools:
+        hints["tools"] = tools
+    betas = _betas(body, headers)
+    if betas:
+        hints["betas"] = betas
+    if endpoint == "caches.create" and body.get("ttl") is not None:
+        hints["ttl"] = body["ttl"]
+    elif endpoint == "audio.speech" and isinstance(body.get("input"), str):
+        hints["characters"] = len(body["input"])
+    elif endpoint == "images" and isinstance(body.get("n"), int):
+        hints["n"] = body["n"]
+    if body.get("background") is True:
+        hints["background"] = True
+    return hints or NOTHING
+
+
+def _tools(tools: Any) -> tuple[str, ...]:
+    """The types of the provider's own tools; the caller's functions are not among them."""
+    if not isinstance(tools, list | tuple):
+        return ()
+    kinds: dict[str, None] = {}
+    for tool in tools:
+        if not isinstance(tool, Mapping):
+            continue
+        kind = tool.get("type")
+        if isinstance(kind, str):
+            if kind not in ("function", "custom"):
+                kinds[kind] = None
+            continue
+        for key in tool:  # Gemini: {"google_search": {}}
+            if isinstance(key, str) and key not in (
+                "functionDeclarations",
+                "function_declarations",
+            ):
+                kinds[_snake(key)] = None
+    return tuple(kinds)
+
+
+@lru_cache(maxsize=256)
+def _snake(key: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", key).lower()
+
+
+def _betas(body: Mapping[str, Any], headers: Mapping[str, str] | None) -> tuple[str, ...]:
+    said: Any = body.get("anthropic_beta") or body.get("betas")
+    if not said and headers:
+        said = header(headers, "anthropic-beta")
+    if isinstance(said, str):
+        said = said.split(",")
+    if not isinstance(said, list | tuple):
+        return ()
+    return tuple(beta.strip() for beta in said if isinstance(beta, str) and beta.strip())
+
+
+def asked_tier(
+    sdk: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
+) -> str | None:
+    """The service tier that was asked for."""
+    if sdk == "google":
+        tier = body.get("serviceTier") or body.get("service_tier")
+        if tier is None and headers:
+            tier = header(headers, "x-vertex-ai-llm-shared-request-type")
+        return tiers.gemini(tier) if tier is not None else None
+    if sdk == "anthropic" and body.get("speed") not in (None, "standard"):
+        return word(body["speed"])
+    tier = body.get("service_tier")
+    if tier is None:
+        return None
+    return tiers.canonical(tiers.ANTHROPIC if sdk == "anthropic" else tiers.OPENAI, tier)

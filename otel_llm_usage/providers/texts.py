@@ -1,0 +1,27 @@
+"""Counting the characters of delivered text in passing, without parsing and without keeping it."""
+
+import re
+
+from .values import parsed
+
+_TEXT = re.compile(
+    rb'"(?:content|arguments|reasoning_content|reasoning|transcript|refusal|text|thinking'
+    rb'|partial_json|delta)"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)"',
+    re.DOTALL,
+)
+
+
+def characters(data: bytes, start: int = 0) -> int:
+    """Characters of the texts in a piece of JSON, from `start` on."""
+    # OpenRouter says its reasoning twice
+    end = data.find(b'"reasoning_details"', start)
+    found = _TEXT.findall(data, start, end if end >= 0 else len(data))
+    total = 0
+    for piece in found:
+        total += len(piece) if piece.isascii() and b"\\" not in piece else _unescaped(piece)
+    return total
+
+
+def _unescaped(piece: bytes) -> int:
+    string = parsed(b'"' + piece + b'"')
+    return len(string) if isinstance(string, str) else len(piece)
