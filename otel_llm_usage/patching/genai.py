@@ -120,7 +120,7 @@ class GoogleGenAI:
             body,
             base_url=str(_option(options, "base_url") or ""),
             client="vertex" if getattr(client, "vertexai", False) else "",
-            stream="stream" in path.lower(),
+            hosts=self._meters.hosts,
         )
         call = begin(self._meters.meter, described) if described is not None else None
         return None if call is None else _GoogleObservation(call, self._meters, body)

@@ -146,6 +146,7 @@ class Stainless:
             client=_client_name(type(client)),
             headers=options.headers if isinstance(options.headers, Mapping) else None,
             stream=stream,
+            hosts=self._meters.hosts,
         )
         if described is None:
             return None

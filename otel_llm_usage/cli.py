@@ -1,0 +1,204 @@
+"""The terminal door: `otel-llm-usage`."""
+
+import importlib
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from ._version import __version__
+from .errors import LLMUsageError
+from .settings import PREFIX, load
+
+DEFAULT_PORT = 9464
+"""The port that OpenTelemetry's Prometheus exporter uses by default."""
+
+
+class _Group(click.Group):
+    """Our own errors are one line for the user, not a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except LLMUsageError as error:
+            raise click.ClickException(str(error)) from None
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="otel-llm-usage")
+def main() -> None:
+    """Count every billed LLM token once, price it to the cent, see it before the invoice comes."""
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    default=None,
+    help=f"Port of /metrics; 0 takes a free one. [default: {DEFAULT_PORT}]",
+)
+@click.option("--metrics-host", default=None, help="Where /metrics is bound. [default: 127.0.0.1]")
+@click.option("--no-metrics", is_flag=True, help="Open no port.")
+@click.option("--config", type=click.Path(dir_okay=False), help="A TOML file with settings.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def run(
+    metrics_port: int | None,
+    metrics_host: str | None,
+    no_metrics: bool,
+    config: str | None,
+    command: tuple[str, ...],
+) -> None:
+    """Run a program with its LLM clients instrumented: otel-llm-usage run -- python app.py"""
+    environment = dict(os.environ)
+    if config:
+        environment[f"{PREFIX}CONFIG"] = str(Path(config).resolve())
+    if metrics_host:
+        environment[f"{PREFIX}METRICS_HOST"] = metrics_host
+    if no_metrics:
+        environment.pop(f"{PREFIX}METRICS_PORT", None)
+    elif metrics_port is not None:
+        environment[f"{PREFIX}METRICS_PORT"] = str(metrics_port)
+    elif load({}, environment).metrics_port is None:
+        environment[f"{PREFIX}METRICS_PORT"] = str(DEFAULT_PORT)
+    load({}, environment)  # what is wrong is said here, not by the program
+    path = environment.get("PYTHONPATH")
+    environment["PYTHONPATH"] = os.pathsep.join(
+        [str(Path(__file__).parent / "bootstrap"), *([path] if path else [])]
+    )
+    program = shutil.which(command[0], path=environment.get("PATH"))
+    if program is None:
+        raise click.ClickException(f"there is no program {command[0]!r}")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(program, command, environment)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def status(as_json: bool) -> None:
+    """What would be patched here, from where, and with which prices of which date."""
+    # only this command looks into the running machinery
+    from .runtime import Runtime  # noqa: PLC0415
+
+    runtime = Runtime(load({"otlp": False, "spans": "never"}))
+    files = {}
+    runtime.engine.install()
+    for sdk, modules in _modules(runtime.engine.states).items():
+        for module in modules:
+            try:
+                files[sdk] = getattr(importlib.import_module(module), "__file__", None)
+            except ImportError:
+                files[sdk] = None
+    found = runtime.status()
+    for sdk, facts in found["sdks"].items():
+        facts["file"] = files.get(sdk)
+    runtime.close()
+    if as_json:
+        click.echo(json.dumps(found, indent=2, default=str))
+        return
+    _print_status(found)
+
+
+def _modules(states: Mapping[Any, str]) -> dict[str, list[str]]:
+    modules: dict[str, list[str]] = {}
+    for seam in states:
+        if seam.module not in modules.setdefault(seam.sdk, []):
+            modules[seam.sdk].append(seam.module)
+    return modules
+
+
+def _print_status(found: Mapping[str, Any]) -> None:
+    console = Console()
+    console.print(f"otel-llm-usage {found['version']}")
+    seams = Table("SDK", "version", "seam", "state", title="Seams", title_justify="left")
+    for sdk, facts in found["sdks"].items():
+        for name, state in facts["seams"].items():
+            shown = state if facts["version"] else "not installed"
+            seams.add_row(sdk, facts["version"] or "-", name, shown)
+    console.print(seams)
+    layers = Table("layer", "version", "as of", title="Prices", title_justify="left")
+    for layer in found["prices"]:
+        layers.add_row(layer["name"], str(layer["version"]), str(layer["as_of"]))
+    console.print(layers)
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=8099, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same usage.")
+def standin(host: str, port: int, seed: int) -> None:
+    """Serve a stand-in for Gemini, OpenAI and Anthropic, with a ledger of what it billed."""
+    # a server that only this command and the tests need
+    from .standin import StandIn  # noqa: PLC0415
+
+    with StandIn(host=host, port=port, seed=seed) as server:
+        click.echo(
+            f"# the stand-in listens on {server.url}; its ledger: {server.url}/__standin__/ledger"
+        )
+        for name, value in server.environment().items():
+            click.echo(f"export {name}={value}")
+        sys.stdout.flush()
+        _until_interrupted()
+
+
+def _until_interrupted() -> None:
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    try:
+        stop.wait()
+    except KeyboardInterrupt:
+        click.echo()
+
+
+class _Duration(click.ParamType):
+    name = "duration"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        if isinstance(value, int | float):
+            return float(value)
+        number, unit = value.rstrip("smh"), value[len(value.rstrip("smh")) :]
+        try:
+            return float(number) * {"": 1, "s": 1, "m": 60, "h": 3600}[unit]
+        except (ValueError, KeyError):
+            self.fail(f"{value!r} is no duration: say 10s, 2m or 1h", param, ctx)
+
+
+@main.command()
+@click.option(
+    "--for", "seconds", type=_Duration(), default=None, help="End after this time: 10s, 2m."
+)
+@click.option(
+    "--metrics-port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True
+)
+@click.option("--plain", is_flag=True, help="No live view: a line now and then.")
+def demo(seconds: float | None, metrics_port: int, plain: bool) -> None:
+    """Agents at work on the real SDKs against the stand-in: billed by it, counted by us."""
+    # the SDKs take seconds to import: only for those who want to see them at work
+    from .demo import run as run_demo  # noqa: PLC0415
+
+    raise SystemExit(run_demo(seconds=seconds, metrics_port=metrics_port, plain=plain))
+
+
+@main.group()
+def prices() -> None:
+    """Look at prices: what a model costs, and whether a price file is right."""
+
+
+def _day(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.ClickException(f"{text!r} is no date: say 2026-11-20") from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -1,0 +1,57 @@
+"""What every test needs: faults of ours are raised, and nothing leaks from test to test."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from otel_llm_usage import guard, uninstrument
+
+pytest_plugins = ["otel_llm_usage.testing"]
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _strict_guard(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What production swallows and counts fails the test, unless it is marked `faults`."""
+    guard.reset()
+    guard.strict = "faults" not in request.keywords
+    seen: list[str] = []
+    stop = guard.listen(seen.append)
+    yield
+    stop()
+    guard.strict = False
+    uninstrument()
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("OTEL_", "PROMETHEUS_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def python():
+    """Run a script in a fresh interpreter; its output, or a failure that shows what it said."""
+
+    def run(script: str, **environment: str) -> str:
+        env = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+        env |= {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", **environment}
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
+
+
+def cassettes() -> Path:
+    """Where the recorded traffic is: beside the checkout, or where the environment says."""
+    named = os.environ.get("OTEL_LLM_USAGE_CASSETTES")
+    return Path(named) if named else ROOT.parent / "shared" / "cassettes"

@@ -1,0 +1,109 @@
+"""What the user chose, from where, and what is said when it can't be meant."""
+
+import pytest
+
+from otel_llm_usage.errors import ConfigurationError
+from otel_llm_usage.settings import Settings, load, otel_environment, variables
+
+
+def test_defaults_need_nothing():
+    assert load({}, {}) == Settings()
+
+
+def test_an_argument_wins_over_the_environment_and_that_over_the_file(tmp_path):
+    file = tmp_path / "llm.toml"
+    file.write_text('agent = "file"\nnamespace = "file"\nspans = "never"\n')
+    environment = {
+        "OTEL_LLM_USAGE_CONFIG": str(file),
+        "OTEL_LLM_USAGE_AGENT": "environment",
+        "OTEL_LLM_USAGE_NAMESPACE": "environment",
+    }
+    settings = load({"agent": "argument"}, environment)
+    assert (settings.agent, settings.namespace, settings.spans) == (
+        "argument",
+        "environment",
+        "never",
+    )
+
+
+def test_an_empty_namespace_in_the_environment_is_a_choice():
+    assert load({}, {"OTEL_LLM_USAGE_NAMESPACE": ""}).namespace == ""
+    assert load({}, {"OTEL_LLM_USAGE_AGENT": ""}).agent == "unknown"
+
+
+def test_price_files_are_found_beside_the_settings_file(tmp_path):
+    file = tmp_path / "llm.toml"
+    file.write_text('prices = ["contract.toml"]\n')
+    assert load({}, {}, file).prices == (str(tmp_path / "contract.toml"),)
+    file.write_text('prices = "contract.toml"\n')
+    assert load({}, {}, file).prices == (str(tmp_path / "contract.toml"),)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "name", "value"),
+    [
+        ("METRICS_PORT", "9464", "metrics_port", 9464),
+        ("METRIC_LABELS", "team, feature", "metric_labels", ("team", "feature")),
+        ("EXEMPLARS", "off", "exemplars", False),
+        ("GEN_AI_METRICS", "yes", "gen_ai_metrics", True),
+        ("STREAM_USAGE", "never", "stream_usage", {"*": "never"}),
+        ("STREAM_USAGE", "gateway:8080=always,api.x.ai=never", "stream_usage",
+         {"gateway:8080": "always", "api.x.ai": "never"}),
+        ("SDKS", "openai", "sdks", ("openai",)),
+    ],
+)  # fmt: skip
+def test_the_environment_is_read_by_type(variable, text, name, value):
+    assert getattr(load({}, {f"OTEL_LLM_USAGE_{variable}": text}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"colour": "red"}, "no setting 'colour'"),
+        ({"spans": "sometimes"}, "auto, always, never"),
+        ({"on_abort": "cry"}, "estimate, drain, ignore"),
+        ({"sdks": ["cohere"]}, "google, openai, anthropic"),
+        ({"metrics_port": "9464"}, "takes int"),
+        ({"metrics_port": -1}, "negative"),
+        ({"metrics_port": True}, "takes int"),
+        ({"agent": 7}, "takes str"),
+        ({"metric_labels": ["not a label"]}, "Prometheus label"),
+        ({"namespace": "no-dashes"}, "Prometheus name"),
+        ({"stream_usage": {"api.openai.com": "maybe"}}, "auto, always, never"),
+    ],
+)
+def test_what_cannot_be_meant_is_an_error_that_says_what_to_do(arguments, says):
+    with pytest.raises(ConfigurationError, match=says):
+        load(arguments, {})
+
+
+@pytest.mark.parametrize(("variable", "text"), [("METRICS_PORT", "http"), ("EXEMPLARS", "maybe")])
+def test_an_unreadable_variable_is_named(variable, text):
+    with pytest.raises(ConfigurationError, match=f"OTEL_LLM_USAGE_{variable}"):
+        load({}, {f"OTEL_LLM_USAGE_{variable}": text})
+
+
+def test_a_broken_settings_file_is_named(tmp_path):
+    file = tmp_path / "llm.toml"
+    with pytest.raises(ConfigurationError, match=r"llm\.toml can't be read"):
+        load({}, {}, file)
+    file.write_text("agent = ")
+    with pytest.raises(ConfigurationError, match="not valid TOML"):
+        load({}, {}, file)
+    file.write_text("colour = 1")
+    with pytest.raises(ConfigurationError, match=r"llm\.toml: there is no setting 'colour'"):
+        load({}, {}, file)
+
+
+def test_the_token_is_not_shown():
+    assert "s3cret" not in repr(load({"metrics_token": "s3cret"}, {}))
+
+
+def test_every_setting_has_a_variable():
+    assert set(variables()) == set(Settings.__slots__)
+
+
+def test_only_otel_variables_that_say_something_are_handed_on():
+    assert otel_environment({"OTEL_SERVICE_NAME": "x", "OTEL_EMPTY": "", "HOME": "/"}) == {
+        "OTEL_SERVICE_NAME": "x"
+    }
