@@ -1,0 +1,190 @@
+"""A rate card: the prices of one model in one place, tier and time, in whole numbers."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from fractions import Fraction
+from typing import NamedTuple
+
+from ..records import KINDS, PICO, Cost, CostStatus, PricedLine, Reading, Usage
+
+_TOOL_USE = KINDS.index("input_tool_use")
+_INPUTS = KINDS.index("output")
+_PER_TOKEN = PICO // 10**6
+"""From dollars per million tokens to pico-dollars per token."""
+
+
+class Rate(NamedTuple):
+    """What one token costs."""
+
+    pico: int
+    """Pico-dollars, times the card's `scale`."""
+    source: str
+    derived: bool
+
+
+class UnitRate(NamedTuple):
+    """What one unit costs."""
+
+    pico: Fraction
+    source: str
+    assumes: str = ""
+    included: bool = False
+    input_tokens: int = 0
+
+
+Rates = tuple[Rate | None, ...]
+"""One rate for each kind of `Usage`, in its order."""
+
+
+class Card(NamedTuple):
+    """Everything that the price of an answer depends on, but its numbers."""
+
+    label: str
+    since: float
+    until: float
+    version: str
+    reason: str = ""
+    """Why this card has no prices: `unknown_model`, `unknown_tier`, `unknown_region`."""
+    model: str = ""
+    rates: Rates = (None,) * len(KINDS)
+    scale: int = 1
+    """All rates are whole numbers of pico-dollars divided by this."""
+    steps: tuple[tuple[int, Rates], ...] = ()
+    """`(above, rates)`: for prompts with more tokens than `above`."""
+    units: Mapping[str, UnitRate] = {}
+    assumed: tuple[str, ...] = ()
+    prepaid: bool = False
+    free: bool = False
+    """Every token is free: the cost is known even where no usage was reported."""
+
+    def bill(self, reading: Reading, stale: bool = False) -> Cost:
+        """The cost of one reading."""
+        usage, units = reading.usage, reading.units
+        bad = any(note.startswith("bad_usage") for note in reading.notes)
+        if self.reason:
+            return self._unknown(reading, bad, stale)
+        lines: list[PricedLine] = []
+        reasons: list[str] = ["bad_usage"] if bad else []
+        derived = False
+        rates = self.rates
+        assumed = self.assumed
+        if usage is not None and not self.prepaid:
+            if self.steps:
+                size = _size(usage)
+                for above, upper in self.steps:
+                    if size > above:
+                        rates = upper
+            for place, quantity in enumerate(usage):
+                if not quantity:
+                    continue
+                rate = rates[place]
+                if rate is None:
+                    reasons.append(f"no_rate:{KINDS[place]}")
+                    continue
+                pico = quantity * rate.pico
+                if self.scale != 1:
+                    pico = _rounded(pico, self.scale)
+                derived = derived or rate.derived
+                lines.append(PricedLine(KINDS[place], quantity, pico, rate.source))
+        if units or "requests" in self.units:
+            assumed += self._add_units(reading, rates, lines, reasons)
+        if not lines and not reasons and not self._is_said(usage, reading):
+            reasons.append("no_usage" if reading.final else "stream_aborted")
+        total = sum([line.pico for line in lines])
+        return Cost(
+            self._status(lines, reasons, derived),
+            None if reasons else total,
+            tuple(lines),
+            tuple(reasons),
+            assumed,
+            self.version,
+            self.label,
+            stale,
+        )
+
+    def _is_said(self, usage: Usage | None, reading: Reading) -> bool:
+        """Whether a bill without lines is a bill of zero rather than an unknown one."""
+        if self.prepaid or self.free:
+            return True
+        return bool(reading.units) or (usage is not None and usage.total_tokens is not None)
+
+    def _status(self, lines: list[PricedLine], reasons: list[str], derived: bool) -> CostStatus:
+        if reasons:
+            return "partial" if lines else "unpriced"
+        if self.prepaid:
+            return "prepaid"
+        if (lines or self.free) and not any(line.pico for line in lines):
+            return "free"
+        return "derived" if derived else "priced"
+
+    def _add_units(
+        self, reading: Reading, rates: Rates, lines: list[PricedLine], reasons: list[str]
+    ) -> tuple[str, ...]:
+        assumed: dict[str, None] = {}
+        units = reading.units
+        if "requests" in self.units and (reading.usage is not None or units):
+            units = {**units, "requests": units.get("requests", 1)}
+        for sku, quantity in units.items():
+            if not quantity:
+                continue
+            unit = self.units.get(sku)
+            if unit is None:
+                reasons.append(f"no_rate:{sku}")
+                continue
+            if unit.included:
+                continue
+            pico = unit.pico * Fraction(quantity)
+            lines.append(PricedLine(sku, quantity, _whole(pico), unit.source))
+            if unit.input_tokens:
+                self._add_block(unit, quantity, rates, lines, reasons)
+            if unit.assumes and pico:
+                assumed[unit.assumes] = None
+        return tuple(assumed)
+
+    def _add_block(
+        self,
+        unit: UnitRate,
+        quantity: int | Decimal,
+        rates: Rates,
+        lines: list[PricedLine],
+        reasons: list[str],
+    ) -> None:
+        """The fixed input tokens that come with a unit, such as a search's content."""
+        rate = rates[0]
+        if rate is None:
+            reasons.append("no_rate:input")
+            return
+        tokens = int(quantity * unit.input_tokens)
+        pico = _rounded(tokens * rate.pico, self.scale)
+        lines.append(PricedLine("input", tokens, pico, f"{rate.source}; {unit.source}"))
+
+    def _unknown(self, reading: Reading, bad: bool, stale: bool) -> Cost:
+        usage = reading.usage
+        if self.prepaid:
+            return Cost("prepaid", 0, (), (), (), self.version, self.label, stale)
+        if usage is None and not reading.units:
+            reasons = ("no_usage" if reading.final else "stream_aborted",)
+        else:
+            reasons = (self.reason,)
+        if bad:
+            reasons += ("bad_usage",)
+        return Cost("unpriced", None, (), reasons, (), self.version, self.label, stale)
+
+
+def _size(usage: Usage) -> int:
+    """The size of the prompt that long-context prices look at: caches included, tools not."""
+    return sum([count for count in usage[:_INPUTS] if count]) - (usage[_TOOL_USE] or 0)
+
+
+def _rounded(numerator: int, scale: int) -> int:
+    return numerator if scale == 1 else _whole(Fraction(numerator, scale))
+
+
+def _whole(pico: Fraction) -> int:
+    """Whole pico-dollars; half of a pico-dollar goes to the even side."""
+    return pico.numerator if pico.denominator == 1 else round(pico)
+
+
+def per_token(rate: Fraction) -> Fraction:
+    """From US dollars per million tokens to pico-dollars per token."""
+    return rate * _PER_TOKEN

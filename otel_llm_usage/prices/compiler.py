@@ -1,0 +1,439 @@
+"""From what was called to a rate card: who the model is, and which layer says what it costs."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import lcm
+from typing import NamedTuple, TypeVar
+
+from ..records import KINDS, Reading, Request
+from . import names, tiers
+from .base import BaseModel, BaseTable, Listed
+from .cards import Card, Rate, Rates, UnitRate, per_token
+from .entries import ANCIENT, FOREVER, Entries, Fee, Kind, Multiplier, Price, Scope, Tier
+from .ladder import Ladder, rescaled
+from .names import VERSION, Name
+
+Entry = TypeVar("Entry", Price, Tier, Kind, Fee, Multiplier)
+
+
+class Rated(NamedTuple):
+    """A rate, and where it comes from."""
+
+    rate: Ladder
+    source: str
+    derived: bool = False
+
+
+class Identity(NamedTuple):
+    """Which model is billed."""
+
+    names: tuple[str, ...]
+    """Everything that it is called, the most exact first."""
+    base: BaseModel | None
+    fallback: str = ""
+    """Set when an unknown dated snapshot is priced as its model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a card is asked for."""
+
+    vendor: str
+    platform: str
+    tier: str
+    region: str | None
+    names: tuple[Name, ...]
+    at: float
+
+
+def question(request: Request, reading: Reading, at: float) -> Question:
+    """What decides about the prices of this reading."""
+    spelled = [name for name in (reading.model, request.model) if name]
+    parsed = [names.parse(name, request.platform) for name in spelled]
+    if len(parsed) == 2 and parsed[1].tuned and not parsed[0].tuned:
+        parsed = parsed[1:]  # a tuned model may answer under the name of its base
+    vendor = request.vendor
+    if vendor in ("google", "aws") and parsed and "claude" in parsed[0].text:
+        vendor = "anthropic"
+    regions = [reading.region, *(name.region for name in parsed), request.region]
+    region = next((region.lower() for region in regions if region), None)
+    tier = tiers.billed(request._replace(vendor=vendor), reading)
+    return Question(vendor, request.platform, tier, region, tuple(parsed), at)
+
+
+class Compiler:
+    """The layers of a catalogue: the user's first, then the packaged one, then the base table."""
+
+    def __init__(self, layers: Sequence[Entries], base: BaseTable, version: str) -> None:
+        self.layers = tuple(layers)
+        self.users = self.layers[:-1]
+        self.base = base
+        self.version = version
+
+    def card(self, asked: Question) -> Card:
+        """The card that answers the question; one without prices where nobody knows any."""
+        prepaid = asked.tier == "provisioned"
+        model = self.identify(asked)
+        if model is None:
+            spelled = asked.names[0].text if asked.names else "?"
+            label = f"{asked.vendor}/{spelled} {asked.platform}"
+            since, until = self._window((self._fitting(asked)), asked.at, None)
+            reason = "unknown_model"
+            return Card(label, since, until, self.version, reason, spelled, prepaid=prepaid)
+        return _Sheet(self, asked, model).card(prepaid)
+
+    def identify(self, asked: Question) -> Identity | None:
+        """The model that is billed: the answer's, else one that the user's files name."""
+        if not asked.names:
+            return None
+        found = self._identify(asked.names[0], asked, self.layers)
+        if found is None and len(asked.names) == 2:
+            named = asked.names[1]
+            if any(self._knows(layer, [named.text], asked) for layer in self.users) or any(
+                self._alias(named.text, asked, (layer,)) for layer in self.users
+            ):
+                found = self._identify(named, asked, self.layers)
+        return found
+
+    def _identify(self, name: Name, asked: Question, layers: Sequence[Entries]) -> Identity | None:
+        seen: list[str] = []
+        text, fallback = name.text, False
+        for _ in range(6):
+            alias = self._alias(text, asked, layers)
+            if alias and alias not in seen:
+                seen.append(text)
+                text = alias
+                continue
+            stem = names.tuned_stem(text)
+            base = self.base.find(asked.vendor, text, asked.platform)
+            if base is not None or any(self._knows(one, [text, stem], asked) for one in layers):
+                called = [text, stem, *([base.id] if base else []), *seen]
+                flag = text if fallback else ""
+                return Identity(tuple(dict.fromkeys(called)), base, flag)
+            cut = None if name.tuned else names.shorter(text)
+            if cut is None or (cut[1] and self._snapshots_differ(asked.vendor, cut[0])):
+                return None
+            seen.append(text)
+            text, fallback = cut[0], fallback or cut[1]
+        return None
+
+    def _alias(self, text: str, asked: Question, layers: Iterable[Entries]) -> str | None:
+        for layer in layers:
+            for alias in layer.aliases:
+                scope = alias.scope
+                if (
+                    text in scope.models
+                    and scope.active(asked.at)
+                    and scope.fits(asked.vendor, asked.platform)
+                ):
+                    return alias.model
+        return None
+
+    def _knows(self, layer: Entries, called: Sequence[str], asked: Question) -> bool:
+        """Whether a layer has a price for exactly this model, or a pattern that is not for all."""
+        for price in layer.prices:
+            if price.scope.fits(asked.vendor, asked.platform) and price.scope.rank(called, ""):
+                return True
+        return any(
+            fee.scope.fits(asked.vendor, asked.platform)
+            and any(name in fee.scope.models for name in called)
+            for fee in layer.fees
+        )
+
+    def _snapshots_differ(self, vendor: str, stem: str) -> bool:
+        """Whether the dated snapshots of this model are known to cost different amounts."""
+        ids = {
+            model
+            for text, model in self.base.names(vendor)
+            if text == stem or (text.startswith(f"{stem}-") and VERSION.match(text[len(stem) :]))
+        }
+        return len(ids) != 1
+
+    def _fitting(self, asked: Question) -> list[Scope]:
+        return [
+            scope
+            for layer in self.layers
+            for scope in layer.scopes
+            if scope.fits(asked.vendor, asked.platform)
+        ]
+
+    @staticmethod
+    def _window(scopes: Iterable[Scope], at: float, base: BaseModel | None) -> tuple[float, float]:
+        moments = [moment for scope in scopes for moment in (scope.since, scope.until)]
+        if base is not None:
+            moments.extend(base.changes(at))
+        return (
+            max((moment for moment in moments if moment <= at), default=ANCIENT),
+            min((moment for moment in moments if moment > at), default=FOREVER),
+        )
+
+
+class _Sheet:
+    """The work of compiling one card."""
+
+    def __init__(self, compiler: Compiler, asked: Question, model: Identity) -> None:
+        self.asked = asked
+        self.model = model
+        self.compiler = compiler
+        self.layers = compiler.layers
+        base = model.base
+        self._listed_base: dict[str, dict[str, Listed]] = {}
+        if base is not None:
+            for tier in dict.fromkeys(("standard", asked.tier)):
+                self._listed_base[tier] = dict(base.listed(tier, asked.at))
+        self._base_source = f"genai-prices {compiler.base.version}"
+
+    # ------------------------------------------------------------ choosing entries
+
+    def best(
+        self, layer: Entries, entries: Iterable[Entry], fits: Callable[[Entry], bool]
+    ) -> Entry | None:
+        """The most specific active entry of a layer; of equals the later one."""
+        asked = self.asked
+        chosen: Entry | None = None
+        highest: tuple[int, ...] = ()
+        for entry in entries:
+            scope = entry.scope
+            if not (scope.active(asked.at) and scope.fits(asked.vendor, asked.platform)):
+                continue
+            rank = scope.rank(self.model.names, asked.platform)
+            if rank is None or not fits(entry):
+                continue
+            rank += (scope.provider != "*",)
+            if rank >= highest:
+                chosen, highest = entry, rank
+        return chosen
+
+    def first(
+        self,
+        entries: Callable[[Entries], Iterable[Entry]],
+        fits: Callable[[Entry], bool] = lambda entry: True,
+    ) -> Entry | None:
+        """The best entry of the topmost layer that has one."""
+        for layer in self.layers:
+            if (entry := self.best(layer, entries(layer), fits)) is not None:
+                return entry
+        return None
+
+    # ------------------------------------------------------------ rates
+
+    def listed(self, kind: str, tier: str, depth: int = 0) -> Rated | None:
+        """What the layers from `depth` down list for a kind in a tier.
+
+        A layer that lists another standard rate moves the tiers listed below it in proportion.
+        """
+        if depth == len(self.layers):
+            entry = self._listed_base.get(tier, {}).get(kind)
+            return entry and Rated(entry.rate, self._base_source, entry.derived)
+        own = self._row(depth, kind, tier)
+        if own is not None:
+            return own
+        lower = self.listed(kind, tier, depth + 1)
+        if tier == "standard" or lower is None:
+            return lower
+        standard = self._row(depth, kind, "standard")
+        theirs = self.listed(kind, "standard", depth + 1)
+        if standard is None or theirs is None or standard.rate == theirs.rate:
+            return lower
+        moved = rescaled(standard.rate, theirs.rate, lower.rate)
+        return Rated(moved, f"{standard.source}, in proportion to {lower.source}", derived=True)
+
+    def _row(self, depth: int, kind: str, tier: str) -> Rated | None:
+        layer = self.layers[depth]
+        row = self.best(
+            layer, layer.prices, lambda price: tier in price.tiers and kind in price.rates
+        )
+        return row and Rated(row.rates[kind], f"{layer.name}: {row.scope.source}")
+
+    def rate(self, kind: str, tier: str, seen: frozenset[str] = frozenset()) -> Rated | None:
+        """What a kind costs in a tier: listed, else by a tier's factor, else as another kind."""
+        if found := self.listed(kind, tier):
+            return found
+        if tier != "standard" and (found := self._by_factor(kind, tier)):
+            return found
+        rule = self.first(lambda layer: layer.kinds, lambda entry: kind in entry.kinds)
+        if rule is None or rule.billed_as in seen:
+            return None
+        found = self.rate(rule.billed_as, tier, seen | {kind})
+        if found is None:
+            return None
+        if rule.factor == 1:
+            return found._replace(source=f"{found.source}, as {rule.billed_as}")
+        source = f"{found.source} × {_show(rule.factor)} ({rule.scope.source})"
+        return Rated(found.rate.times(rule.factor), source, derived=True)
+
+    def _by_factor(self, kind: str, tier: str) -> Rated | None:
+        standard = self.listed(kind, "standard")
+        if standard is None:
+            return None
+        rule = self.first(
+            lambda layer: layer.tiers,
+            lambda entry: (
+                tier in entry.tiers and (kind in entry.factors or entry.factor is not None)
+            ),
+        )
+        if rule is None:
+            return None
+        factor = rule.factors.get(kind, rule.factor)
+        if factor is None:
+            return None
+        source = f"{standard.source} × {_show(factor)} ({rule.scope.source})"
+        return Rated(standard.rate.times(factor), source, derived=True)
+
+    # ------------------------------------------------------------ factors
+
+    def multipliers(self) -> tuple[list[Multiplier], str]:
+        """The factors that hold, and why the region makes the price unknown, if it does."""
+        held = []
+        for discount in (False, True):
+            general = self.first(
+                lambda layer: layer.multipliers,
+                lambda entry, discount=discount: (  # type: ignore[misc]
+                    entry.regions is None and entry.discount == discount
+                ),
+            )
+            if general is not None:
+                held.append(general)
+        region = self.asked.region
+        if region is None:
+            return held, ""
+        regional = self.first(
+            lambda layer: layer.multipliers, lambda entry: entry.for_region(region)
+        )
+        if regional is not None:
+            return [*held, regional], ""
+        priced_apart = self.first(
+            lambda layer: layer.multipliers, lambda entry: entry.regions is not None
+        )
+        return held, "unknown_region" if priced_apart is not None else ""
+
+    def assumed(self) -> tuple[str, ...]:
+        """What was taken for granted about the place and the name."""
+        words = []
+        if self.model.fallback:
+            words.append(f"priced as {self.model.fallback}: this snapshot is not in the price list")
+        if self.asked.platform == "azure":
+            words.append("a global deployment")
+        elif self.asked.region is None and self.first(
+            lambda layer: layer.multipliers,
+            lambda entry: entry.regions is not None and entry.factor != 1,
+        ):
+            words.append("the global endpoint")
+        return tuple(words)
+
+    # ------------------------------------------------------------ the card
+
+    def card(self, prepaid: bool) -> Card:
+        asked, model = self.asked, self.model
+        held, unknown = self.multipliers()
+        label = f"{asked.vendor}/{model.names[0]} {asked.platform} {asked.tier}"
+        if asked.region:
+            label += f" {asked.region}"
+        since, until = self._valid()
+        version = self.compiler.version
+        if unknown:
+            return Card(label, since, until, version, unknown, model.names[0], prepaid=prepaid)
+        tier = "standard" if prepaid else asked.tier
+        rated = {kind: self.rate(kind, tier) for kind in KINDS}
+        if tier != "standard" and not any(rated.values()):
+            return Card(label, since, until, version, "unknown_tier", model.names[0])
+        factor = _product(entry.factor for entry in held)
+        note = "".join(f" × {_show(one.factor)} ({one.scope.source})" for one in held)
+        rates, steps, scale = _scaled(rated, factor, note if factor != 1 else "")
+        return Card(
+            label,
+            since,
+            until,
+            version,
+            model=model.names[0],
+            rates=rates,
+            scale=scale,
+            steps=steps,
+            units=self._units(_product(entry.factor for entry in held if entry.fees)),
+            assumed=self.assumed(),
+            prepaid=prepaid,
+            free=all(
+                found is not None and not found.rate.base and not found.rate.rungs
+                for found in (rated["input"], rated["output"])
+            ),
+        )
+
+    def _valid(self) -> tuple[float, float]:
+        scopes = [
+            scope
+            for layer in self.layers
+            for scope in layer.scopes
+            if scope.rank(self.model.names, self.asked.platform) is not None
+        ]
+        # an alias may move the name to another model and back
+        spelled = {name.text for name in self.asked.names}
+        scopes += [
+            alias.scope
+            for layer in self.layers
+            for alias in layer.aliases
+            if spelled & set(alias.scope.models)
+        ]
+        return Compiler._window(scopes, self.asked.at, self.model.base)
+
+    def _units(self, factor: Fraction) -> dict[str, UnitRate]:
+        units = {}
+        if self.model.base is not None:
+            for sku, rate in self.model.base.units(self.asked.at).items():
+                units[sku] = UnitRate(per_unit(rate * factor), self._base_source)
+        skus = {fee.sku for layer in self.layers for fee in layer.fees}
+        for sku in skus:
+            fee = self.first(lambda layer: layer.fees, lambda fee, sku=sku: fee.sku == sku)  # type: ignore[misc]
+            if fee is None:
+                continue
+            units[sku] = UnitRate(
+                per_unit(fee.rate * factor),
+                fee.scope.source,
+                fee.assumes,
+                fee.included,
+                fee.input_tokens,
+            )
+        return units
+
+
+def per_unit(rate: Fraction) -> Fraction:
+    """From US dollars to pico-dollars."""
+    return rate * 10**12
+
+
+def _product(factors: Iterable[Fraction]) -> Fraction:
+    total = Fraction(1)
+    for factor in factors:
+        total *= factor
+    return total
+
+
+def _show(factor: Fraction) -> str:
+    return f"{float(factor):g}"
+
+
+def _scaled(
+    rated: dict[str, Rated | None], factor: Fraction, note: str
+) -> tuple[Rates, tuple[tuple[int, Rates], ...], int]:
+    """The rates as whole numbers over one scale: for small prompts, and above each step."""
+    sizes = sorted({above for found in rated.values() if found for above, _ in found.rate.rungs})
+    exact: list[list[Fraction | None]] = []
+    for size in (0, *sizes):
+        exact.append(
+            [
+                None if found is None or (rate := found.rate.over(size)) is None else rate * factor
+                for found in rated.values()
+            ]
+        )
+    picos = [[None if rate is None else per_token(rate) for rate in row] for row in exact]
+    scale = lcm(*(pico.denominator for row in picos for pico in row if pico is not None))
+    tables: list[Rates] = [
+        tuple(
+            None
+            if pico is None or found is None
+            else Rate(int(pico * scale), found.source + note, found.derived)
+            for pico, found in zip(row, rated.values(), strict=True)
+        )
+        for row in picos
+    ]
+    return tables[0], tuple(zip(sizes, tables[1:], strict=True)), scale
