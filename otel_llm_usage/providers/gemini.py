@@ -151,7 +151,7 @@ def _row_counts(raw: Mapping[str, Any], keys: tuple[str, ...]) -> list[int]:
 class GeminiReader(BaseReader):
     """Generated content, whole or streamed, and turns of a live session."""
 
-    __slots__ = ("_header_tier", "_maps", "_queries", "_retrievals")
+    __slots__ = ("_header_tier", "_last", "_maps", "_queries", "_retrievals")
 
     def __init__(self, request: Request) -> None:
         super().__init__(request)
@@ -159,6 +159,7 @@ class GeminiReader(BaseReader):
         self._queries: dict[int, tuple[int, frozenset[int]]] = {}
         self._retrievals = 0
         self._maps = False
+        self._last: Mapping[str, Any] | None = None
 
     def headers(self, headers: Mapping[str, str]) -> None:
         """The tier that was used may differ from the one asked for."""
@@ -208,22 +209,28 @@ class GeminiReader(BaseReader):
             self.delivered += len(piece) if "\\" not in piece else _unescaped(piece)
         finish = _FINISH.search(said)
         if finish is not None:
-            self._finished(finish[1])
+            self._finished(finish[1] or int(finish[2]))
 
     def _count(self, raw: Any) -> None:
-        """The last usage that counts anything, as a whole: its numbers are running totals."""
+        """Keep the last usage that counts anything, as a whole: its numbers are running totals."""
         if not isinstance(raw, Mapping):
             if raw is not None:
                 note_once(self.notes, "bad_usage:usageMetadata")
             return
-        notes: list[str] = []
-        usage = usage_of(raw, notes, live=self.request.endpoint == "live")
-        if usage is not None:
-            self.usage, self.notes = usage, notes
+        if any(raw.get(key) is not None for key in _COUNTS):
+            self._last = raw
         self.tier = tiers.gemini(raw.get("serviceTier") or raw.get("trafficType")) or self.tier
 
+    def _settle(self) -> None:
+        """Work out the kinds, once they are asked for."""
+        if self._last is not None:
+            notes: list[str] = []
+            self.usage = usage_of(self._last, notes, live=self.request.endpoint == "live")
+            self.notes = notes
+            self._last = None
+
     def _finished(self, reason: Any) -> None:
-        said = word(reason) or (str(reason) if isinstance(reason, int) and reason else None)
+        said = _FINISH_NUMBERS.get(reason, str(reason)) if type(reason) is int else word(reason)
         if said is not None and said != "FINISH_REASON_UNSPECIFIED":
             self.complete = True
             if said not in self.finish_reasons:
@@ -260,6 +267,7 @@ class GeminiReader(BaseReader):
 
     def readings(self) -> tuple[Reading, ...]:
         """One reading."""
+        self._settle()
         self.tier = self._header_tier or self.tier
         self.units = self._grounding()
         return super().readings()
@@ -271,7 +279,20 @@ _RARE = re.compile(
 """What makes a chunk worth parsing: searches, and objects that the model writes."""
 _VALUE = re.compile(r"\s*:\s*")
 _PARTS = re.compile(r'"text"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL)
-_FINISH = re.compile(r'"finishReason"\s*:\s*(?:"([^"]+)"|\d)')
+_FINISH = re.compile(r'"finishReason"\s*:\s*(?:"([^"]+)"|(\d+))')
+_FINISH_NUMBERS: Mapping[int, str] = {
+    0: "FINISH_REASON_UNSPECIFIED",
+    1: "STOP",
+    2: "MAX_TOKENS",
+    3: "SAFETY",
+    4: "RECITATION",
+    5: "OTHER",
+    6: "BLOCKLIST",
+    7: "PROHIBITED_CONTENT",
+    8: "SPII",
+    9: "MALFORMED_FUNCTION_CALL",
+}
+"""Vertex with `enum-encoding=int`."""
 
 
 def _unescaped(piece: str) -> int:
@@ -292,13 +313,13 @@ class EmbeddingsReader(GeminiReader):
         data, position = last_object(raw, b"usageMetadata")
         if position >= 0:
             self._count(parsed_at(text(data[position : position + 65536]), 0))
-        if self.usage is None:
+        if self._last is None:
             self._predictions(data)
 
     def answer(self, answer: Mapping[str, Any]) -> None:
         """A parsed body."""
         self._count(answer.get("usageMetadata"))
-        if self.usage is None:
+        if self._last is None:
             counts = [
                 count(
                     section(section(one, ("embeddings",), self.notes), ("statistics",), self.notes),
@@ -328,8 +349,8 @@ class EmbeddingsReader(GeminiReader):
         if counts:
             self.usage = Usage(input=sum(counts), output=0)
 
-    def _count(self, raw: Any) -> None:
-        super()._count(raw)
+    def _settle(self) -> None:
+        super()._settle()
         if self.usage is not None and self.usage.output is None:
             self.usage = self.usage._replace(output=0)  # embeddings have no output side
 

@@ -261,14 +261,15 @@ class ChatReader(OpenAIReader):
         if b'"error"' in data or (self.model is None and self.unacquainted()):
             self._parse(data)
             return
-        if b'"usage"' in data:
-            found = _USAGE.search(data)
+        at = data.find(b'"usage"')
+        if at >= 0:
+            found = _USAGE.search(data, at)
             if found is not None:
                 self._usage_chunk(data, found.end() - 1)
-        finish = _FINISH.search(data)
-        if finish is not None:
-            self._finished(finish[1].decode("utf-8", "replace"))
-        elif data == b"[DONE]":
+        if b'"finish_reason":null' not in data:
+            for reason in _FINISH.findall(data):
+                self._finished(reason.decode("utf-8", "replace"))
+        if data == b"[DONE]":
             self._done = True
             self._settle()
         start = data.find(self._key)
@@ -570,10 +571,14 @@ class ImagesReader(OpenAIReader):
         """A whole body: the images are never parsed."""
         self.complete = True
         answer: dict[str, Any] = {}
-        for key in ("usage", "svg_usage"):
-            data, position = last_object(raw, key.encode())
-            if position >= 0:
-                answer[key] = parsed_at(text(data[position : position + 65536]), 0)
+        whole = utf8(raw)
+        for part in (whole[-16384:], whole):
+            for key in ("usage", "svg_usage"):
+                data, position = last_object(part, key.encode())
+                if position >= 0:
+                    answer[key] = parsed_at(text(data[position : position + 65536]), 0)
+            if answer:
+                break
         if not answer and len(raw) < 65536:
             small = parsed(raw)
             if not isinstance(small, Mapping):

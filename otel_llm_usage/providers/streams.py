@@ -142,10 +142,14 @@ def hide_injected_usage(event: bytes, *, strip: bool = False, known: bool = True
     """
     if b'"usage"' not in event:
         return event
-    lines = list(_DATA.finditer(event))
-    if len(lines) != 1:
-        return event
-    start, end = lines[0].span(1)
+    if event.startswith(b"data: ") and event.count(b"data:") == 1:
+        line = event.find(b"\n")
+        start, end = 6, len(event[: line if line >= 0 else None].rstrip(b"\r"))
+    else:
+        lines = list(_DATA.finditer(event))
+        if len(lines) != 1:
+            return event
+        start, end = lines[0].span(1)
     data = event[start:end]
     value = _last_key(data)
     if value is not None and data.startswith(b"null", value.end()):
