@@ -396,7 +396,8 @@ def _response(ask: Ask, result: Result) -> Any:
 
 
 def _after_response(ask: Ask, result: Result, memory: Memory) -> None:
-    memory.keep(f"history:resp_{result.id}", ask.extra["history"])
+    history = [*ask.extra["history"], *_output_items(result)]
+    memory.keep(f"history:resp_{result.id}", history)
     memory.keep(f"resp_{result.id}", _response_body(ask, result, _response_status(result)))
 
 
