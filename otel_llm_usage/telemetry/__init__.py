@@ -1,0 +1,1 @@
+"""What others see: metrics for Prometheus and OTLP, and spans."""

@@ -1,0 +1,512 @@
+"""What is counted from each record: the metrics, natively on prometheus_client and over OTLP.
+
+The types of `llm_tokens_total` are disjoint, so their sum is what was billed. Tokens that are our
+estimate are part of it; `llm_estimated_tokens_total` says how many they are.
+"""
+
+import os
+import platform
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from prometheus_client import REGISTRY, CollectorRegistry, Gauge
+from prometheus_client.metrics_core import Metric
+
+from .. import guard
+from ..errors import ConfigurationError
+from ..records import KINDS, NOTHING, PICO, Record, Request
+from .gen_ai import GenAI
+from .otel_metrics import Export, Gauged, Points
+from .series import Counters, Distribution, Family, Histograms, Moment, Total, Values, multiprocess
+
+DURATIONS = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 8, 13, 20, 30, 60, 120, 300)
+"""Upper bounds of the buckets of the durations, in seconds."""
+
+_USUAL: Mapping[str, tuple[str, ...]] = {
+    "embeddings": ("input",),
+    "text_completion": ("input", "output"),
+}
+_CONVERSATION = ("input", "cache_read", "output", "reasoning")
+_WRITES_CACHES = frozenset({"anthropic", "aws.bedrock"})
+"""Providers whose answers say what was written to a cache, and for how long."""
+
+_RESERVED = frozenset({"type", "provider", "model", "agent", "operation", "status", "le"})
+_NO_SOURCE = frozenset({"missing", "bad"})
+_NO_PRICE = frozenset({"partial", "unpriced"})
+_UNKNOWN = "unknown"
+_AGE_EVERY = 60.0
+"""Seconds between two updates of the price table's age, where no scrape asks this process."""
+
+Key = tuple[str, ...]
+"""Provider, model, agent, operation and the further labels."""
+
+
+class Metrics:
+    """Counts records; a sink. `touch` shows the zero before the first one.
+
+    Counting never waits: a record is put into a queue, and the thread that holds the lock takes
+    it out, so a stream that the garbage collector settles in the middle of our own work is safe.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: CollectorRegistry | None = None,
+        namespace: str = "llm",
+        labels: Sequence[str] = (),
+        max_label_values: int = 200,
+        exemplars: bool = True,
+        gen_ai: bool = False,
+        meter_provider: Any = None,
+        catalogue_age: Callable[[], Mapping[str, float]] = lambda: NOTHING,
+        version: str = "",
+    ) -> None:
+        """`labels`: which labels of the records become labels of tokens, cost and requests.
+
+        `meter_provider`: an OpenTelemetry `MeterProvider` that is shown the same numbers.
+        `catalogue_age`: seconds since each layer of the price table was made.
+        """
+        clash = sorted(_RESERVED.intersection(labels))
+        if clash:
+            raise ConfigurationError(
+                f"the metrics have a label {clash[0]!r} already: name yours differently"
+            )
+        self.registry: CollectorRegistry = REGISTRY if registry is None else registry
+        self._extra = tuple(labels)
+        self._limit = max_label_values
+        self._exemplars = exemplars and not multiprocess()
+        self._age = catalogue_age
+        self._age_due = 0.0
+        self._build = (version, platform.python_version())
+        self._seams: dict[tuple[str, str], float] = {}
+        self._bundles: dict[Key, _Bundle] = {}
+        self._names: dict[tuple[str, str | None], str] = {}
+        self._pending: deque[Record | str] = deque()
+        self._lock = threading.Lock()
+        self._admit = [Values(max_label_values) for _ in range(4 + len(self._extra))]
+        self._skus, self._reasons, self._places = (Values(max_label_values) for _ in range(3))
+        self._make_families(namespace)
+        self._gen_ai = GenAI(max_label_values) if gen_ai else None
+        own = [family for family in vars(self).values() if isinstance(family, Family)]
+        self.families = (*own, *(self._gen_ai.families if self._gen_ai else ()))
+        self._register()
+        self._stop_listening = guard.listen(self._failed)
+        self._export = Export(meter_provider, self, version) if meter_provider else None
+        self._set_build_info()
+        _living.add(self)
+
+    def _make_families(self, namespace: str) -> None:
+        prefix, otel_prefix = (f"{namespace}_", f"{namespace}.") if namespace else ("", "")
+        who = ("provider", "model", "agent", *self._extra)
+
+        def counters(name: str, unit: str, documentation: str, *labels: str) -> Counters:
+            return Counters(
+                prefix + name,
+                documentation,
+                labels,
+                otel=otel_prefix + name,
+                unit=unit,
+                scale=PICO if unit == "{USD}" else 1,
+            )
+
+        def histograms(name: str, documentation: str) -> Histograms:
+            return Histograms(
+                f"{prefix}{name}_seconds",
+                documentation,
+                ("provider", "model", "operation"),
+                otel=otel_prefix + name,
+                unit="s",
+                bounds=DURATIONS,
+            )
+
+        def gauge(name: str, documentation: str, *labels: str, mode: Any) -> Gauge:
+            return Gauge(
+                prefix + name, documentation, labels, registry=None, multiprocess_mode=mode
+            )
+
+        self.tokens = counters(
+            "tokens", "{token}", "Billed tokens, in disjoint types.", "type", *who
+        )
+        self.cost = counters("cost", "{USD}", "What was billed, in US dollars.", "type", *who)
+        self.requests = counters(
+            "requests", "{request}", "Requests to providers.", *who, "operation", "status"
+        )
+        self.estimated = counters(
+            "estimated_tokens",
+            "{token}",
+            "The part of the billed tokens that is our estimate.",
+            "type",
+            *who,
+        )
+        self.unpriced_requests = counters(
+            "unpriced_requests",
+            "{request}",
+            "Billed answers whose cost is not known, or only a part of it.",
+            "provider",
+            "model",
+            "reason",
+        )
+        self.unpriced_tokens = counters(
+            "unpriced_tokens",
+            "{token}",
+            "Billed tokens without a known price.",
+            "type",
+            "provider",
+            "model",
+        )
+        self.missing = counters(
+            "usage_missing",
+            "{request}",
+            "Billed answers without readable usage.",
+            "provider",
+            "model",
+            "reason",
+        )
+        self.errors = counters(
+            "instrumentation_errors",
+            "{error}",
+            "Failures of the instrumentation itself.",
+            "where",
+        )
+        self.duration = histograms("request_duration", "From the request to the end of its answer.")
+        self.first_token = histograms(
+            "time_to_first_token", "From the request to the first event of a stream."
+        )
+        self.catalogue_age = gauge(
+            "price_catalogue_age_seconds",
+            "Time since a layer of the price table was made.",
+            "layer",
+            mode="mostrecent",
+        )
+        self.seam_patched = gauge(
+            "seam_patched",
+            "Whether a place of an SDK is instrumented; 0: calls there are not counted.",
+            "sdk",
+            "seam",
+            mode="livemax",
+        )
+        self.build_info = gauge(
+            "build_info", "What runs here.", "version", "python", mode="livemax"
+        )
+        self.gauged = (
+            Gauged(
+                f"{otel_prefix}price_catalogue_age",
+                "s",
+                "Time since a layer of the price table was made.",
+                self._age_points,
+            ),
+            Gauged(
+                f"{otel_prefix}seam_patched",
+                "",
+                "Whether a place of an SDK is instrumented; 0: calls there are not counted.",
+                self._seam_points,
+            ),
+            Gauged(f"{otel_prefix}build_info", "", "What runs here.", self._build_points),
+        )
+
+    def _age_points(self) -> Points:
+        return [({"layer": layer}, seconds) for layer, seconds in self.ages().items()]
+
+    def _seam_points(self) -> Points:
+        return [({"sdk": sdk, "seam": name}, v) for (sdk, name), v in self._seams.items()]
+
+    def _build_points(self) -> Points:
+        version, python = self._build
+        return [({"version": version, "python": python}, 1.0)]
+
+    @property
+    def gauges(self) -> tuple[Gauge, ...]:
+        """What is not counted but set."""
+        return self.catalogue_age, self.seam_patched, self.build_info
+
+    def _register(self) -> None:
+        try:
+            self.registry.register(self)
+        except ValueError as error:
+            raise ConfigurationError(
+                "these metrics are registered already (is there another runtime?): close it, or "
+                f"give this one a namespace or a registry of its own. {error}"
+            ) from None
+
+    # -- counting
+
+    def touch(self, request: Request, agent: str, labels: Mapping[str, str]) -> None:
+        """A call begins: show its series at zero, so that a scrape can see the zero."""
+        provider = request.provider
+        model = self._names.get((provider, request.model)) or request.model or _UNKNOWN
+        key: Key = (provider, model, agent, request.operation)
+        if self._extra:
+            key += tuple([labels.get(name, "") for name in self._extra])
+        if key not in self._bundles:
+            with self._alone():
+                self._bundle(key)
+
+    def __call__(self, record: Record) -> None:
+        """Count a finished record."""
+        self._pending.append(record)
+        self._drain()
+
+    def seam(self, sdk: str, name: str, state: str) -> None:
+        """Show whether a seam is patched; one whose SDK is not imported yet is not shown."""
+        if state == "waiting":
+            return
+        value = float(state == "patched")
+        self._seams[sdk, name] = value
+        self.seam_patched.labels(sdk, name).set(value)
+
+    def close(self) -> None:
+        """Take the metrics out of the registry."""
+        _living.discard(self)
+        self._stop_listening()
+        if self._export is not None:
+            self._export.close()
+        self.registry.unregister(self)
+
+    def _failed(self, where: str) -> None:
+        self._pending.append(where)
+        self._drain()
+
+    def _drain(self) -> None:
+        pending = self._pending
+        # whoever fails to get the lock leaves its record to the holder, who looks again afterwards
+        while pending and self._lock.acquire(blocking=False):
+            try:
+                self._count_pending()
+            finally:
+                self._lock.release()
+
+    def _count_pending(self) -> None:
+        pending = self._pending
+        while pending:
+            item = pending.popleft()
+            if isinstance(item, str):
+                self.errors.at(self._places.admit(item)).add(1)
+            else:
+                self._count(item)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the lock, after everything that waits has been counted."""
+        with self._lock:
+            self._count_pending()
+            yield
+        self._drain()
+
+    def _count(self, record: Record) -> None:
+        request = record.request
+        model = record.response_model or request.model or _UNKNOWN
+        key: Key = (request.provider, model, record.agent, request.operation)
+        if self._extra:
+            labels = record.labels
+            key += tuple([labels.get(name, "") for name in self._extra])
+        bundle = self._bundles.get(key) or self._bundle(key)
+        if model != request.model:
+            self._remember(request, model)
+        moment = None
+        if self._exemplars and record.trace_id is not None:
+            moment = Moment(record.trace_id, record.span_id, record.time + (record.duration or 0.0))
+        if record.usage is not None:
+            tokens = bundle.tokens
+            for index, count in enumerate(record.usage):
+                if count:
+                    (tokens[index] or bundle.token(index)).add(count, moment)
+        cost = record.cost
+        if cost.pico or cost.status == "partial":
+            self._count_cost(bundle, record, moment)
+        # the later entries of one response have ids like "<32 digits>-1"
+        if record.id[32:33] != "-":
+            bundle.request(record.status).add(1)
+            self._time(bundle, record)
+        if cost.status in _NO_PRICE or record.usage_source != "reported":
+            self._count_faults(bundle, record)
+        if self._gen_ai is not None:
+            self._gen_ai.count(record, self._export)
+        if self._age_due < record.time and multiprocess():
+            self._show_age()
+
+    def _count_cost(self, bundle: "_Bundle", record: Record, moment: Moment | None) -> None:
+        cost = record.cost
+        if cost.status == "prepaid":
+            return
+        for line in cost.priced_lines:
+            if line.pico:
+                (bundle.cost.get(line.sku) or bundle.price(line.sku)).add(line.pico, moment)
+        if cost.pico and not cost.priced_lines:
+            # a price function of the user's that gives no lines
+            bundle.price("total").add(cost.pico, moment)
+
+    def _time(self, bundle: "_Bundle", record: Record) -> None:
+        if record.duration is not None:
+            bundle.duration.observe(record.duration)
+            if self._export is not None:
+                self._export.observe(self.duration.otel, record.duration, bundle.attributes)
+        if record.time_to_first_chunk is not None:
+            seconds = record.time_to_first_chunk
+            bundle.first_token.observe(seconds)
+            if self._export is not None:
+                self._export.observe(self.first_token.otel, seconds, bundle.attributes)
+
+    def _count_faults(self, bundle: "_Bundle", record: Record) -> None:
+        cost = record.cost
+        provider, model = bundle.key[:2]
+        counts = {} if record.usage is None else record.usage.nonzero()
+        if cost.status in _NO_PRICE:
+            reason = self._reasons.admit(_word(cost.reasons[0]) if cost.reasons else _UNKNOWN)
+            self.unpriced_requests.at(provider, model, reason).add(1)
+            for kind in counts.keys() - {line.sku for line in cost.priced_lines}:
+                self.unpriced_tokens.at(kind, provider, model).add(counts[kind])
+        if record.usage_source == "estimated":
+            for kind, count in counts.items():
+                self.estimated.at(kind, *bundle.who).add(count)
+        elif record.usage_source in _NO_SOURCE and cost.status != "not_billed" and not record.units:
+            reason = self._reasons.admit(_why_missing(record))
+            self.missing.at(provider, model, reason).add(1)
+
+    def _remember(self, request: Request, model: str) -> None:
+        """Which model answers for a name, so that the next zero stands at the right series."""
+        asked = (request.provider, request.model)
+        if self._names.get(asked) != model and len(self._names) < self._limit * 4:
+            self._names[asked] = model
+
+    def _bundle(self, key: Key) -> "_Bundle":
+        admitted = tuple(
+            [admit.admit(value) for admit, value in zip(self._admit, key, strict=True)]
+        )
+        bundle = self._bundles.get(admitted)
+        if bundle is None:
+            if not self._bundles:
+                self._set_gauges()
+            bundle = self._bundles[admitted] = _Bundle(self, admitted)
+            bundle.show_zeros()
+        return bundle
+
+    # -- showing
+
+    def describe(self) -> Iterable[Metric]:
+        """The names, for the registry."""
+        yield from (family.describe() for family in self.families)
+        for gauge in self.gauges:
+            yield from gauge.describe()
+
+    def collect(self) -> Iterable[Metric]:
+        """All samples, for a scrape."""
+        self._show_age()
+        with self._alone():
+            metrics = [family.metric() for family in self.families]
+        return [*metrics, *(metric for gauge in self.gauges for metric in gauge.collect())]
+
+    def snapshot(self, family: Counters) -> Points:
+        """The labels and values of one family, for OTLP."""
+        with self._alone():
+            return [(labels, total.value) for labels, total in family.attributes()]
+
+    def ages(self) -> Mapping[str, float]:
+        """Seconds since each layer of the price table was made."""
+        return guard.call("price_age", self._age) or NOTHING
+
+    def _show_age(self) -> None:
+        self._age_due = time.time() + _AGE_EVERY
+        for layer, seconds in self.ages().items():
+            self.catalogue_age.labels(layer).set(seconds)
+
+    def _set_build_info(self) -> None:
+        self.build_info.labels(*self._build).set(1)
+
+    def _set_gauges(self) -> None:
+        """Say again what a forked process has to say in its own file."""
+        self._set_build_info()
+        for seam, value in self._seams.items():
+            self.seam_patched.labels(*seam).set(value)
+
+    def _begin_anew(self) -> None:
+        """A forked process counts its own calls: what its parent counted, its parent shows."""
+        self._lock = threading.Lock()
+        self._pending.clear()
+        self._bundles = {}
+        if self._export is not None:
+            self._export.forget()
+        for family in self.families:
+            family.series = {}
+
+
+class _Bundle:
+    """The series of one provider, model, agent and operation, at hand without a search."""
+
+    __slots__ = (
+        "_metrics",
+        "attributes",
+        "cost",
+        "duration",
+        "first_token",
+        "key",
+        "requests",
+        "tokens",
+        "who",
+    )
+
+    def __init__(self, metrics: Metrics, key: Key) -> None:
+        provider, model, agent, operation, *extra = key
+        self._metrics = metrics
+        self.key = key
+        self.who = (provider, model, agent, *extra)
+        self.tokens: list[Total | None] = [None] * len(KINDS)
+        self.cost: dict[str, Total] = {}
+        self.requests: dict[str, Total] = {}
+        self.duration: Distribution = metrics.duration.at(provider, model, operation)
+        self.first_token: Distribution = metrics.first_token.at(provider, model, operation)
+        self.attributes = {"provider": provider, "model": model, "operation": operation}
+
+    def show_zeros(self) -> None:
+        """Make the series that such a call usually has."""
+        provider, _, _, operation, *_ = self.key
+        kinds = _USUAL.get(operation, _CONVERSATION)
+        if provider in _WRITES_CACHES and kinds is _CONVERSATION:
+            kinds += ("cache_write_5m", "cache_write_1h")
+        for kind in kinds:
+            self.token(KINDS.index(kind))
+            self.price(kind)
+        self.request("ok")
+
+    def token(self, index: int) -> Total:
+        total = self.tokens[index] = self._metrics.tokens.at(KINDS[index], *self.who)
+        return total
+
+    def price(self, sku: str) -> Total:
+        metrics = self._metrics
+        total = self.cost[sku] = metrics.cost.at(metrics._skus.admit(sku), *self.who)
+        return total
+
+    def request(self, status: str) -> Total:
+        total = self.requests.get(status)
+        if total is None:
+            total = self.requests[status] = self._metrics.requests.at(
+                *self.who, self.key[3], status
+            )
+        return total
+
+
+def _word(reason: str) -> str:
+    """`no_rate:cache_write_1h` is `no_rate`."""
+    return reason.partition(":")[0]
+
+
+def _why_missing(record: Record) -> str:
+    if record.usage_source == "bad":
+        return "bad_usage"
+    return _word(record.cost.reasons[0]) if record.cost.reasons else "no_usage"
+
+
+_living: "weakref.WeakSet[Metrics]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for metrics in list(_living):
+        metrics._begin_anew()
+
+
+os.register_at_fork(after_in_child=_after_fork)

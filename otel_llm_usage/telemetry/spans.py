@@ -1,0 +1,232 @@
+"""One OpenTelemetry span for each call, unless somebody else's span tells of its usage already."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
+
+from opentelemetry import context, trace
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TracerProvider
+from opentelemetry.util.types import AttributeValue
+
+from .._version import __version__
+from ..records import INPUT_KINDS, OUTPUT_KINDS, PICO, Record, Request
+from .otel_metrics import SCOPE
+
+_SUPPRESSED = (_SUPPRESS_INSTRUMENTATION_KEY, "suppress_instrumentation")
+_USAGE_ELSEWHERE = "suppress_language_model_instrumentation"
+"""Frameworks whose own span carries the usage set this around their calls of the SDK."""
+
+_CALLS = frozenset({"LLM", "EMBEDDING"})
+_NOT_CALLS = frozenset(
+    {"create_agent", "execute_tool", "invoke_agent", "invoke_workflow", "plan", "retrieval"}
+)
+_MODEL_NAMES = ("gen_ai.request.model", "llm.model_name", "llm.request.model")
+_PROVIDER_NAMES = ("gen_ai.provider.name", "gen_ai.system", "llm.provider", "llm.system")
+_VENDORS = {
+    "openai": "openai",
+    "azure": "openai",
+    "anthropic": "anthropic",
+    "gcp": "google",
+    "google": "google",
+    "gemini": "google",
+    "vertex": "google",
+}
+
+Mode = Literal["auto", "always", "never"]
+
+
+class SpanHandle:
+    """A span that tells of one call: ours, or one that was open already."""
+
+    __slots__ = ("ours", "span", "span_id", "started", "trace_id")
+
+    def __init__(self, span: Span, started: int, *, ours: bool) -> None:
+        self.span = span
+        self.ours = ours
+        self.started = started
+        """Nanoseconds since the epoch."""
+        where = span.get_span_context()
+        self.trace_id = trace.format_trace_id(where.trace_id) if where.is_valid else None
+        """32 hexadecimal digits, or `None` where nothing is traced."""
+        self.span_id = trace.format_span_id(where.span_id) if where.is_valid else None
+
+
+class Spans:
+    """Opens a span when a call begins and closes it with the records of the call."""
+
+    def __init__(self, tracer_provider: TracerProvider | None = None, mode: Mode = "auto") -> None:
+        """`auto` opens none inside a span that carries the usage of the same call."""
+        provider = tracer_provider or trace.get_tracer_provider()
+        self._tracer = provider.get_tracer(SCOPE, __version__)
+        self._mode = mode
+        self._enriched: WeakKeyDictionary[Span, list[Record]] = WeakKeyDictionary()
+
+    def start(self, request: Request, agent: str, labels: Mapping[str, str]) -> SpanHandle | None:
+        """The span of a call that begins now; it is not made current."""
+        if self._mode == "never" or suppressed():
+            return None
+        started = time.time_ns()
+        if self._mode == "auto":
+            current = trace.get_current_span()
+            if _carries_usage(current, request):
+                return SpanHandle(current, started, ours=False)
+            if context.get_value(_USAGE_ELSEWHERE):
+                return None
+        span = self._tracer.start_span(
+            f"{request.operation} {request.model}" if request.model else request.operation,
+            kind=SpanKind.CLIENT,
+            attributes=_known(_of_request(request, agent)),
+            start_time=started,
+        )
+        return SpanHandle(span, started, ours=True)
+
+    def finish(self, handle: SpanHandle, records: Sequence[Record]) -> None:
+        """Tell the span what came of the call."""
+        span = handle.span
+        if not span.is_recording():
+            return
+        if not handle.ours:
+            # one outer span may be around several calls: their costs add up
+            records = [*self._enriched.get(span, ()), *records]
+            self._enriched[span] = list(records)
+            span.set_attributes(_known({**_of_agent(records[-1].agent), **_of_cost(records)}))
+            return
+        last = records[-1]
+        span.set_attributes(
+            _known({**_of_response(records), **_of_usage(records), **_of_cost(records)})
+        )
+        if last.status in ("error", "broken"):
+            span.set_attribute("error.type", last.error_type or "_OTHER")
+            span.set_status(Status(StatusCode.ERROR))
+        end = None if last.duration is None else int((last.time + last.duration) * 1e9)
+        span.end(end_time=None if end is None else max(end, handle.started))
+
+
+def suppressed() -> bool:
+    """Whether we are inside `suppress_instrumentation()`: no spans there. Money is still counted."""
+    return any(context.get_value(key) for key in _SUPPRESSED)
+
+
+def _carries_usage(span: Span, request: Request) -> bool:
+    """Whether a foreign span tells of this very call, usage included."""
+    attributes: Mapping[str, Any] | None = getattr(span, "attributes", None)
+    if not attributes or not span.is_recording():
+        return False
+    operation = attributes.get("gen_ai.operation.name")
+    if operation in _NOT_CALLS:
+        return False
+    kind = attributes.get("openinference.span.kind")
+    if kind is not None and kind not in _CALLS:
+        return False
+    if operation is None and kind is None and not _first(attributes, _MODEL_NAMES):
+        return False
+    theirs = _vendor(str(_first(attributes, _PROVIDER_NAMES) or ""))
+    return theirs is None or theirs in (request.vendor, _vendor(request.provider))
+
+
+def _first(attributes: Mapping[str, Any], names: Iterable[str]) -> Any:
+    return next((attributes[name] for name in names if name in attributes), None)
+
+
+def _vendor(provider: str) -> str | None:
+    words = provider.lower()
+    return next((vendor for word, vendor in _VENDORS.items() if word in words), None)
+
+
+def _of_request(request: Request, agent: str) -> dict[str, AttributeValue | None]:
+    return {
+        "gen_ai.operation.name": request.operation,
+        "gen_ai.provider.name": request.provider,
+        "gen_ai.request.model": request.model,
+        "gen_ai.request.stream": request.stream or None,
+        "server.address": request.server_address,
+        "server.port": request.server_port if request.server_address else None,
+        "openai.request.service_tier": request.tier if _is_openai(request) else None,
+        **_of_agent(agent),
+    }
+
+
+def _of_agent(agent: str) -> dict[str, AttributeValue | None]:
+    return {"gen_ai.agent.name": None if agent == "unknown" else agent}
+
+
+def _of_response(records: Sequence[Record]) -> dict[str, AttributeValue | None]:
+    last = records[-1]
+    tier = last.tier if _is_openai(last.request) and last.tier != "standard" else None
+    return {
+        "gen_ai.response.model": _latest(record.response_model for record in records),
+        "gen_ai.response.id": _latest(record.response_id for record in records),
+        "gen_ai.response.finish_reasons": _latest(record.finish_reasons for record in records),
+        "gen_ai.response.time_to_first_chunk": last.time_to_first_chunk,
+        "openai.response.service_tier": tier,
+    }
+
+
+def _of_usage(records: Sequence[Record]) -> dict[str, AttributeValue | None]:
+    """Counts that include their parts, as the conventions want them."""
+    usages = [record.usage for record in records if record.usage is not None]
+    writes = _sum(usage.cache_write_tokens for usage in usages)
+    return {
+        "gen_ai.usage.input_tokens": _sum(usage.input_tokens for usage in usages),
+        "gen_ai.usage.output_tokens": _sum(usage.output_tokens for usage in usages),
+        "gen_ai.usage.cache_read.input_tokens": _sum(usage.cache_read_tokens for usage in usages),
+        "gen_ai.usage.cache_write.input_tokens": writes,
+        # the name until conventions 1.41, which most backends read
+        "gen_ai.usage.cache_creation.input_tokens": writes,
+        "gen_ai.usage.reasoning.output_tokens": _sum(usage.reasoning for usage in usages),
+        "gen_ai.usage.estimated": any(record.estimated for record in records) or None,
+    }
+
+
+def _of_cost(records: Sequence[Record]) -> dict[str, AttributeValue | None]:
+    """US dollars where they are known, and otherwise why they are not."""
+    costs = [record.cost for record in records]
+    statuses = {cost.status for cost in costs}
+    attributes: dict[str, AttributeValue | None] = {
+        "gen_ai.usage.cost.status": _together(statuses),
+        "gen_ai.usage.cost.reasons": tuple(
+            dict.fromkeys(reason for cost in costs for reason in cost.reasons)
+        ),
+    }
+    totals = [cost.pico for cost in costs if cost.pico is not None]
+    if len(totals) < len(costs):
+        return attributes
+    sides = dict.fromkeys(("input", "output", "units"), 0)
+    for cost in costs:
+        for line in cost.priced_lines:
+            sides[_SIDE.get(line.sku, "units")] += line.pico
+    attributes["gen_ai.usage.cost.total"] = sum(totals) / PICO
+    for side, pico in sides.items():
+        attributes[f"gen_ai.usage.cost.{side}"] = pico / PICO if pico else None
+    return attributes
+
+
+_SIDE = dict.fromkeys(INPUT_KINDS, "input") | dict.fromkeys(OUTPUT_KINDS, "output")
+
+
+def _together(statuses: set[Any]) -> str:
+    """One status for several entries: what is unknown of one is unknown of all."""
+    if len(statuses) == 1:
+        return str(next(iter(statuses)))
+    if statuses & {"partial", "unpriced"}:
+        return "partial"
+    return "derived" if "derived" in statuses else "priced"
+
+
+def _is_openai(request: Request) -> bool:
+    return request.provider in ("openai", "azure.ai.openai")
+
+
+def _latest(values: Iterable[Any]) -> Any:
+    return next((value for value in reversed(list(values)) if value), None)
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
+
+
+def _known(attributes: Mapping[str, AttributeValue | None]) -> dict[str, AttributeValue]:
+    return {name: value for name, value in attributes.items() if value is not None and value != ()}
