@@ -180,12 +180,10 @@ class BaseTable:
         for model in provider.models:
             if model.id.lower() == name:
                 return model
-        model = provider.find_model(name)
-        if model is None:
+        found = provider.find_model(name)
+        if found is None or (provider.id in GUARDED and not _is_really(found, name)):
             return None
-        if provider.id in GUARDED and not _is_really(model, name):
-            return None
-        return model
+        return found
 
 
 def load(data: Path | None, releases: Mapping[str, float], typed_in: Iterable[float]) -> BaseTable:

@@ -25,12 +25,15 @@ class Rate(NamedTuple):
 class UnitRate(NamedTuple):
     """What one unit costs."""
 
-    pico: Fraction
+    pico: int | Fraction
     source: str
     assumes: str = ""
     included: bool = False
     input_tokens: int = 0
 
+
+_line = tuple.__new__
+"""Makes a `PricedLine` in half the time of its own constructor."""
 
 Rates = tuple[Rate | None, ...]
 """One rate for each kind of `Usage`, in its order."""
@@ -60,40 +63,47 @@ class Card(NamedTuple):
     def bill(self, reading: Reading, stale: bool = False) -> Cost:
         """The cost of one reading."""
         usage, units = reading.usage, reading.units
-        bad = any(note.startswith("bad_usage") for note in reading.notes)
+        bad = bool(reading.notes) and any(note.startswith("bad_usage") for note in reading.notes)
         if self.reason:
             return self._unknown(reading, bad, stale)
         lines: list[PricedLine] = []
         reasons: list[str] = ["bad_usage"] if bad else []
-        derived = False
-        rates = self.rates
-        assumed = self.assumed
+        total, derived = 0, False
+        rates, scale, assumed = self.rates, self.scale, self.assumed
         if usage is not None and not self.prepaid:
             if self.steps:
                 size = _size(usage)
                 for above, upper in self.steps:
                     if size > above:
                         rates = upper
-            for place, quantity in enumerate(usage):
+            for kind, quantity, rate in zip(KINDS, usage, rates, strict=True):
                 if not quantity:
                     continue
-                rate = rates[place]
                 if rate is None:
-                    reasons.append(f"no_rate:{KINDS[place]}")
+                    reasons.append(f"no_rate:{kind}")
                     continue
-                pico = quantity * rate.pico
-                if self.scale != 1:
-                    pico = _rounded(pico, self.scale)
-                derived = derived or rate.derived
-                lines.append(PricedLine(KINDS[place], quantity, pico, rate.source))
+                price, source, by_factor = rate
+                pico = quantity * price
+                if scale != 1:
+                    pico = _rounded(pico, scale)
+                if by_factor:
+                    derived = True
+                total += pico
+                lines.append(_line(PricedLine, (kind, quantity, pico, source)))
         if units or "requests" in self.units:
             assumed += self._add_units(reading, rates, lines, reasons)
+            total = sum([line.pico for line in lines])
         if not lines and not reasons and not self._is_said(usage, reading):
             reasons.append("no_usage" if reading.final else "stream_aborted")
-        total = sum([line.pico for line in lines])
+        status: CostStatus
+        if total and not reasons and not self.prepaid:
+            status = "derived" if derived else "priced"
+        else:
+            status = self._status(lines, reasons, derived)
+        known = None if reasons else total
         return Cost(
-            self._status(lines, reasons, derived),
-            None if reasons else total,
+            status,
+            known,
             tuple(lines),
             tuple(reasons),
             assumed,
@@ -133,8 +143,9 @@ class Card(NamedTuple):
                 continue
             if unit.included:
                 continue
-            pico = unit.pico * Fraction(quantity)
-            lines.append(PricedLine(sku, quantity, _whole(pico), unit.source))
+            exact = quantity if isinstance(quantity, int) else Fraction(quantity)
+            pico = _whole(unit.pico * exact)
+            lines.append(PricedLine(sku, quantity, pico, unit.source))
             if unit.input_tokens:
                 self._add_block(unit, quantity, rates, lines, reasons)
             if unit.assumes and pico:
@@ -162,6 +173,7 @@ class Card(NamedTuple):
         usage = reading.usage
         if self.prepaid:
             return Cost("prepaid", 0, (), (), (), self.version, self.label, stale)
+        reasons: tuple[str, ...]
         if usage is None and not reading.units:
             reasons = ("no_usage" if reading.final else "stream_aborted",)
         else:
@@ -173,16 +185,16 @@ class Card(NamedTuple):
 
 def _size(usage: Usage) -> int:
     """The size of the prompt that long-context prices look at: caches included, tools not."""
-    return sum([count for count in usage[:_INPUTS] if count]) - (usage[_TOOL_USE] or 0)
+    return sum(filter(None, usage[:_INPUTS])) - (usage[_TOOL_USE] or 0)
 
 
 def _rounded(numerator: int, scale: int) -> int:
     return numerator if scale == 1 else _whole(Fraction(numerator, scale))
 
 
-def _whole(pico: Fraction) -> int:
+def _whole(pico: int | Fraction) -> int:
     """Whole pico-dollars; half of a pico-dollar goes to the even side."""
-    return pico.numerator if pico.denominator == 1 else round(pico)
+    return round(pico)
 
 
 def per_token(rate: Fraction) -> Fraction:

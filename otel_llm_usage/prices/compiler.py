@@ -1,12 +1,12 @@
 """From what was called to a rate card: who the model is, and which layer says what it costs."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import lcm
 from typing import NamedTuple, TypeVar
 
-from ..records import KINDS, Reading, Request
+from ..records import KINDS, PICO, Reading, Request
 from . import names, tiers
 from .base import BaseModel, BaseTable, Listed
 from .cards import Card, Rate, Rates, UnitRate, per_token
@@ -183,38 +183,28 @@ class _Sheet:
             for tier in dict.fromkeys(("standard", asked.tier)):
                 self._listed_base[tier] = dict(base.listed(tier, asked.at))
         self._base_source = f"genai-prices {compiler.base.version}"
+        self._prices = [self._chosen(layer.prices) for layer in self.layers]
+        self._tiers = [rule for layer in self.layers for rule in self._chosen(layer.tiers)]
+        self._kinds = [rule for layer in self.layers for rule in self._chosen(layer.kinds)]
+        self._fees = [fee for layer in self.layers for fee in self._chosen(layer.fees)]
+        self._multipliers = [
+            one for layer in self.layers for one in self._chosen(layer.multipliers)
+        ]
 
     # ------------------------------------------------------------ choosing entries
 
-    def best(
-        self, layer: Entries, entries: Iterable[Entry], fits: Callable[[Entry], bool]
-    ) -> Entry | None:
-        """The most specific active entry of a layer; of equals the later one."""
+    def _chosen(self, entries: Sequence[Entry]) -> list[Entry]:
+        """The active entries about this model, the most specific first; of equals the later one."""
         asked = self.asked
-        chosen: Entry | None = None
-        highest: tuple[int, ...] = ()
-        for entry in entries:
+        ranked: list[tuple[int, ...]] = []
+        for place, entry in enumerate(entries):
             scope = entry.scope
-            if not (scope.active(asked.at) and scope.fits(asked.vendor, asked.platform)):
-                continue
-            rank = scope.rank(self.model.names, asked.platform)
-            if rank is None or not fits(entry):
-                continue
-            rank += (scope.provider != "*",)
-            if rank >= highest:
-                chosen, highest = entry, rank
-        return chosen
-
-    def first(
-        self,
-        entries: Callable[[Entries], Iterable[Entry]],
-        fits: Callable[[Entry], bool] = lambda entry: True,
-    ) -> Entry | None:
-        """The best entry of the topmost layer that has one."""
-        for layer in self.layers:
-            if (entry := self.best(layer, entries(layer), fits)) is not None:
-                return entry
-        return None
+            if scope.active(asked.at) and scope.fits(asked.vendor, asked.platform):
+                fit: tuple[int, ...] | None = scope.rank(self.model.names, asked.platform)
+                if fit is not None:
+                    ranked.append(fit + (int(scope.provider != "*"), place))  # noqa: RUF005
+        ranked.sort(reverse=True)
+        return [entries[key[-1]] for key in ranked]
 
     # ------------------------------------------------------------ rates
 
@@ -240,11 +230,10 @@ class _Sheet:
         return Rated(moved, f"{standard.source}, in proportion to {lower.source}", derived=True)
 
     def _row(self, depth: int, kind: str, tier: str) -> Rated | None:
-        layer = self.layers[depth]
-        row = self.best(
-            layer, layer.prices, lambda price: tier in price.tiers and kind in price.rates
-        )
-        return row and Rated(row.rates[kind], f"{layer.name}: {row.scope.source}")
+        for row in self._prices[depth]:
+            if tier in row.tiers and kind in row.rates:
+                return Rated(row.rates[kind], f"{self.layers[depth].name}: {row.scope.source}")
+        return None
 
     def rate(self, kind: str, tier: str, seen: frozenset[str] = frozenset()) -> Rated | None:
         """What a kind costs in a tier: listed, else by a tier's factor, else as another kind."""
@@ -252,7 +241,7 @@ class _Sheet:
             return found
         if tier != "standard" and (found := self._by_factor(kind, tier)):
             return found
-        rule = self.first(lambda layer: layer.kinds, lambda entry: kind in entry.kinds)
+        rule = next((rule for rule in self._kinds if kind in rule.kinds), None)
         if rule is None or rule.billed_as in seen:
             return None
         found = self.rate(rule.billed_as, tier, seen | {kind})
@@ -260,53 +249,44 @@ class _Sheet:
             return None
         if rule.factor == 1:
             return found._replace(source=f"{found.source}, as {rule.billed_as}")
-        source = f"{found.source} × {_show(rule.factor)} ({rule.scope.source})"
+        source = f"{found.source} x {_show(rule.factor)} ({rule.scope.source})"
         return Rated(found.rate.times(rule.factor), source, derived=True)
 
     def _by_factor(self, kind: str, tier: str) -> Rated | None:
         standard = self.listed(kind, "standard")
         if standard is None:
             return None
-        rule = self.first(
-            lambda layer: layer.tiers,
-            lambda entry: (
-                tier in entry.tiers and (kind in entry.factors or entry.factor is not None)
+        rule = next(
+            (
+                rule
+                for rule in self._tiers
+                if tier in rule.tiers and (kind in rule.factors or rule.factor is not None)
             ),
+            None,
         )
         if rule is None:
             return None
         factor = rule.factors.get(kind, rule.factor)
         if factor is None:
             return None
-        source = f"{standard.source} × {_show(factor)} ({rule.scope.source})"
+        source = f"{standard.source} x {_show(factor)} ({rule.scope.source})"
         return Rated(standard.rate.times(factor), source, derived=True)
 
     # ------------------------------------------------------------ factors
 
     def multipliers(self) -> tuple[list[Multiplier], str]:
         """The factors that hold, and why the region makes the price unknown, if it does."""
+        found = self._multipliers
         held = []
         for discount in (False, True):
-            general = self.first(
-                lambda layer: layer.multipliers,
-                lambda entry, discount=discount: (  # type: ignore[misc]
-                    entry.regions is None and entry.discount == discount
-                ),
-            )
-            if general is not None:
-                held.append(general)
+            general = [one for one in found if one.regions is None and one.discount == discount]
+            held += general[:1]
         region = self.asked.region
-        if region is None:
+        regional = [one for one in found if one.regions is not None]
+        if region is None or not regional:
             return held, ""
-        regional = self.first(
-            lambda layer: layer.multipliers, lambda entry: entry.for_region(region)
-        )
-        if regional is not None:
-            return [*held, regional], ""
-        priced_apart = self.first(
-            lambda layer: layer.multipliers, lambda entry: entry.regions is not None
-        )
-        return held, "unknown_region" if priced_apart is not None else ""
+        there = [one for one in regional if one.for_region(region)]
+        return held + there[:1], "" if there else "unknown_region"
 
     def assumed(self) -> tuple[str, ...]:
         """What was taken for granted about the place and the name."""
@@ -315,9 +295,8 @@ class _Sheet:
             words.append(f"priced as {self.model.fallback}: this snapshot is not in the price list")
         if self.asked.platform == "azure":
             words.append("a global deployment")
-        elif self.asked.region is None and self.first(
-            lambda layer: layer.multipliers,
-            lambda entry: entry.regions is not None and entry.factor != 1,
+        elif self.asked.region is None and any(
+            one.regions is not None and one.factor != 1 for one in self._multipliers
         ):
             words.append("the global endpoint")
         return tuple(words)
@@ -339,7 +318,7 @@ class _Sheet:
         if tier != "standard" and not any(rated.values()):
             return Card(label, since, until, version, "unknown_tier", model.names[0])
         factor = _product(entry.factor for entry in held)
-        note = "".join(f" × {_show(one.factor)} ({one.scope.source})" for one in held)
+        note = "".join(f" x {_show(one.factor)} ({one.scope.source})" for one in held)
         rates, steps, scale = _scaled(rated, factor, note if factor != 1 else "")
         return Card(
             label,
@@ -381,12 +360,8 @@ class _Sheet:
         if self.model.base is not None:
             for sku, rate in self.model.base.units(self.asked.at).items():
                 units[sku] = UnitRate(per_unit(rate * factor), self._base_source)
-        skus = {fee.sku for layer in self.layers for fee in layer.fees}
-        for sku in skus:
-            fee = self.first(lambda layer: layer.fees, lambda fee, sku=sku: fee.sku == sku)  # type: ignore[misc]
-            if fee is None:
-                continue
-            units[sku] = UnitRate(
+        for fee in reversed(self._fees):
+            units[fee.sku] = UnitRate(
                 per_unit(fee.rate * factor),
                 fee.scope.source,
                 fee.assumes,
@@ -396,9 +371,10 @@ class _Sheet:
         return units
 
 
-def per_unit(rate: Fraction) -> Fraction:
+def per_unit(rate: Fraction) -> int | Fraction:
     """From US dollars to pico-dollars."""
-    return rate * 10**12
+    pico = rate * PICO
+    return pico.numerator if pico.denominator == 1 else pico
 
 
 def _product(factors: Iterable[Fraction]) -> Fraction:
@@ -417,14 +393,7 @@ def _scaled(
 ) -> tuple[Rates, tuple[tuple[int, Rates], ...], int]:
     """The rates as whole numbers over one scale: for small prompts, and above each step."""
     sizes = sorted({above for found in rated.values() if found for above, _ in found.rate.rungs})
-    exact: list[list[Fraction | None]] = []
-    for size in (0, *sizes):
-        exact.append(
-            [
-                None if found is None or (rate := found.rate.over(size)) is None else rate * factor
-                for found in rated.values()
-            ]
-        )
+    exact = [[_at(found, size, factor) for found in rated.values()] for size in (0, *sizes)]
     picos = [[None if rate is None else per_token(rate) for rate in row] for row in exact]
     scale = lcm(*(pico.denominator for row in picos for pico in row if pico is not None))
     tables: list[Rates] = [
@@ -437,3 +406,8 @@ def _scaled(
         for row in picos
     ]
     return tables[0], tuple(zip(sizes, tables[1:], strict=True)), scale
+
+
+def _at(found: Rated | None, size: int, factor: Fraction) -> Fraction | None:
+    rate = None if found is None else found.rate.over(size)
+    return None if rate is None else rate * factor

@@ -153,11 +153,17 @@ class Entries:
     """Days on which the base table's tiers were typed in, not the days on which they began."""
 
     @property
-    def scopes(self) -> Iterable[Scope]:
+    def scopes(self) -> tuple[Scope, ...]:
         """The scope of every entry."""
-        for entries in (self.prices, self.tiers, self.kinds, self.fees, self.multipliers):
-            yield from (entry.scope for entry in entries)  # type: ignore[attr-defined]
-        yield from (alias.scope for alias in self.aliases)
+        entries: tuple[Price | Tier | Kind | Fee | Multiplier | Alias, ...] = (
+            *self.prices,
+            *self.tiers,
+            *self.kinds,
+            *self.fees,
+            *self.multipliers,
+            *self.aliases,
+        )
+        return tuple(entry.scope for entry in entries)
 
 
 def read_file(path: Path, *, name: str | None = None, strict: bool = False) -> Entries:

@@ -128,7 +128,8 @@ def check_file(path: Path | str, *, at: float) -> FileReport:
     file = Path(path)
     read = entries.read_file(file)
     plain, changed = load_catalogue(), load_catalogue([file])
-    cards, differences = [], []
+    cards: list[ShownCard] = []
+    differences: list[Difference] = []
     for vendor, platform, model, tier in _named(read):
         card = _card(changed, vendor, platform, model, tier, None, at)
         cards.append(_shown(card, vendor, tier, None))
@@ -214,7 +215,7 @@ def _rates(card: Card) -> Iterable[ShownRate]:
                 yield ShownRate(kind, price, "1M tokens", above, rate.source, rate.derived)
     for sku, unit in sorted(card.units.items()):
         if not unit.included:
-            yield ShownRate(sku, _exact(unit.pico / PICO), "each", 0, unit.source, False)
+            yield ShownRate(sku, _exact(Fraction(unit.pico) / PICO), "each", 0, unit.source, False)
 
 
 def _numbers(card: Card) -> dict[tuple[str, int], ShownRate]:
