@@ -151,7 +151,7 @@ def _row_counts(raw: Mapping[str, Any], keys: tuple[str, ...]) -> list[int]:
 class GeminiReader(BaseReader):
     """Generated content, whole or streamed, and turns of a live session."""
 
-    __slots__ = ("_header_tier", "_last", "_maps", "_queries", "_retrievals")
+    __slots__ = ("_header_tier", "_last", "_lost", "_maps", "_queries", "_retrievals")
 
     def __init__(self, request: Request) -> None:
         super().__init__(request)
@@ -160,6 +160,7 @@ class GeminiReader(BaseReader):
         self._retrievals = 0
         self._maps = False
         self._last: Mapping[str, Any] | None = None
+        self._lost: list[str] = []
 
     def headers(self, headers: Mapping[str, str]) -> None:
         """The tier that was used may differ from the one asked for."""
@@ -218,6 +219,12 @@ class GeminiReader(BaseReader):
                 note_once(self.notes, "bad_usage:usageMetadata")
             return
         if any(raw.get(key) is not None for key in _COUNTS):
+            if self._last is not None:
+                self._lost = [
+                    key
+                    for key in _ANSWER
+                    if self._last.get(key) is not None and raw.get(key) is None
+                ]
             self._last = raw
         self.tier = tiers.gemini(raw.get("serviceTier") or raw.get("trafficType")) or self.tier
 
@@ -226,8 +233,7 @@ class GeminiReader(BaseReader):
         if self._last is not None:
             notes: list[str] = []
             self.usage = usage_of(self._last, notes, live=self.request.endpoint == "live")
-            self.notes = notes
-            self._last = None
+            self.notes = [*notes, *(f"count_lost:{key}" for key in self._lost)]
 
     def _finished(self, reason: Any) -> None:
         said = _FINISH_NUMBERS.get(reason, str(reason)) if type(reason) is int else word(reason)

@@ -172,6 +172,14 @@ def address_of(url: str) -> tuple[str | None, int | None]:
     return parts.hostname, port or (80 if parts.scheme == "http" else 443)
 
 
+def path_of(url: str) -> str:
+    """The path of an absolute URL; empty where it has none."""
+    try:
+        return urlsplit(url).path
+    except ValueError:
+        return ""
+
+
 def named(name: str) -> Host:
     """The provider of this name; one that nobody knows stands for itself."""
     return NAMED.get(name.strip().lower()) or _own(name)

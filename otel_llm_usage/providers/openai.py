@@ -357,10 +357,6 @@ def _characters_of(choice: Mapping[str, Any]) -> int:
 _TERMINAL = re.compile(
     rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed|cancelled)|error)"'
 )
-_CALLS = {
-    "file_search_call": "file_search",
-    "code_interpreter_call": "code_interpreter",
-}
 
 
 class ResponsesReader(OpenAIReader):
@@ -447,6 +443,7 @@ class ResponsesReader(OpenAIReader):
         kinds = kinds or list(self.request.hints.get("tools", ()))
         preview = any(kind.startswith("web_search_preview") for kind in kinds)
         images = 0
+        containers: set[str] = set()  # the fee is for the container, not for the call
         for item in mappings(answer.get("output")):
             kind = item.get("type")
             if kind == "web_search_call":
@@ -455,9 +452,11 @@ class ResponsesReader(OpenAIReader):
                     units[sku] = units.get(sku, 0) + 1
             elif kind == "image_generation_call":
                 images += 1
-            elif kind in _CALLS:
-                sku = _CALLS[kind]
-                units[sku] = units.get(sku, 0) + 1
+            elif kind == "file_search_call":
+                units["file_search"] = units.get("file_search", 0) + 1
+            elif kind == "code_interpreter_call":
+                containers.add(word(item.get("container_id")) or str(len(containers)))
+        units["code_interpreter"] = len(containers)
         told = section(answer, ("tool_usage",), self.notes)
         searches = count(section(told, ("web_search",), self.notes), "num_requests", self.notes)
         if searches is not None:

@@ -4,12 +4,12 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from ..records import NOTHING, Request
 from . import tiers
 from .gemini import model_name
-from .hosts import Place, locate, overridden
+from .hosts import Place, locate, overridden, path_of
 from .values import header, word
 
 
@@ -91,7 +91,7 @@ def describe(
     if isinstance(asked, str) and asked:
         model = model_name(asked) if sdk == "google" else asked
     hints: Mapping[str, Any] = NOTHING
-    if endpoint in _HINTED or "tools" in told or headers:
+    if endpoint in _HINTED or headers or not _TELLING.isdisjoint(told):
         hints = hints_of(endpoint, told, headers)
     return Request(
         place.host.provider,
@@ -113,11 +113,10 @@ def describe(
 def _target(sdk: str, method: str, url: str, base_url: str, client: str) -> _Target | None:
     if method.upper() != "POST":
         return None
-    parts = urlsplit(url)
-    absolute = bool(parts.scheme and parts.netloc)
+    absolute = "://" in url.partition("?")[0]
     base = url if absolute else str(base_url)
-    path = parts.path if parts.path.startswith("/") else f"/{parts.path}"
-    whole = path if absolute else urlsplit(base).path.rstrip("/") + path
+    path = path_of(url) if absolute else "/" + url.partition("?")[0].lstrip("/")
+    whole = path if absolute else path_of(base).rstrip("/") + path
     place = locate(sdk, client, base, whole)
     if sdk == "google":
         found = _google(path)
@@ -188,7 +187,9 @@ def _region(place: Place, path: str, model: str | None) -> str | None:
     return next((part for part in found.groups() if part), None) if found else None
 
 
-_HINTED = frozenset({"audio.speech", "caches.create", "images", "generate_images", "responses"})
+_HINTED = frozenset({"audio.speech", "caches.create", "images", "responses"})
+_TELLING = frozenset({"tools", "anthropic_beta"})
+"""Endpoints and keys of bodies that are worth looking for hints."""
 
 
 def hints_of(

@@ -4,10 +4,10 @@ import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Literal
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from ..records import NOTHING
-from .hosts import locate
+from .hosts import locate, path_of
 from .values import parsed
 
 Policy = Literal["inject", "inject_strip", "leave"]
@@ -114,12 +114,14 @@ def _chat(url: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _served(base_url: str, url: str, client: str) -> tuple[str, str, str | None, str | None]:
-    absolute = "://" in url
-    path = urlsplit(url).path if absolute else urlsplit(base_url).path + url
+    absolute = "://" in url.partition("?")[0]
+    path = path_of(url) if absolute else path_of(base_url) + url
     place = locate("openai", client, url if absolute else base_url, path)
     version = None
     for text in (url, base_url):
-        version = version or next(iter(parse_qs(urlsplit(text).query).get("api-version", [])), None)
+        version = version or next(
+            iter(parse_qs(text.partition("?")[2]).get("api-version", [])), None
+        )
     return place.host.vendor, place.host.platform, place.address, version
 
 
