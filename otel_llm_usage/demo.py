@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import anthropic
 import openai
 from google import genai
 from google.genai import types
+from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -29,7 +30,6 @@ from . import guard
 from .records import Record
 from .runtime import Runtime, instrument
 from .scope import agent
-from .server import parse_samples
 from .standin import Bill, StandIn
 
 MICRO = Decimal("0.000001")
@@ -97,11 +97,10 @@ def planner(clients: Clients, turn: int) -> None:
 
 def researcher(clients: Clients, turn: int) -> None:
     """Lets Gemini call a tool by itself: several paid turns behind one method call."""
-    clients.gemini.models.generate_content(
-        model="gemini-2.5-flash",
-        contents=f"Find out about topic {turn}.",
-        config=types.GenerateContentConfig(tools=[look_up]),
+    chat = clients.gemini.chats.create(
+        model="gemini-2.5-flash", config=types.GenerateContentConfig(tools=[look_up])
     )
+    chat.send_message(f"Find out about topic {turn}.")
 
 
 def reader(clients: Clients, turn: int) -> None:
@@ -247,6 +246,8 @@ class Workload:
 def run(seconds: float | None = None, metrics_port: int = 9464, plain: bool = False) -> int:
     """The whole demo; the exit code: 0 when both bills agree."""
     console = Console()
+    if not console.is_terminal:
+        console.width = 120  # a log has no edge
     account = Account()
     stop = threading.Event()
     previous = signal.signal(signal.SIGINT, lambda *_: stop.set())
@@ -358,7 +359,7 @@ class Audit:
             [record for record in sure if record.cost.pico is None],
         )
         self._compare(
-            "Streams left early: estimated from what was delivered",
+            "Not reported on the wire: estimated from what was delivered, or unknown",
             [bill for bill in bills if not bill.reported],
             [record for record in answered if record.usage_source in unsure],
         )
@@ -381,9 +382,10 @@ class Audit:
         """For the terminal."""
         tables = []
         for title, rows in self._rows.items():
-            table = Table("provider", "model", title=title, title_justify="left")
-            for heading in ("calls", "tokens billed", "counted", "USD billed", "counted", "error"):
-                table.add_column(heading, justify="right")
+            table = Table("provider", title=title, title_justify="left")
+            table.add_column("model", overflow="fold")
+            for heading in ("calls", "tokens", "counted", "USD", "counted", "error"):
+                table.add_column(heading, justify="right", no_wrap=True)
             for provider, model, theirs, ours in rows:
                 table.add_row(
                     provider,
@@ -413,11 +415,11 @@ class Audit:
                 found.append(f"{provider} {model}: billed ${theirs.usd}, counted ${ours.usd}")
         tokens = Decimal(_kinds(self._records).total())
         known = sum((record.cost.known for record in self._records), Decimal(0))
-        if self._served["tokens"] != tokens:
+        if self._served["llm_tokens_total"] != tokens:
             found.append(
                 f"/metrics served {self._served['tokens']} tokens, the records have {tokens}"
             )
-        if _micro(self._served["cost"]) != _micro(known):
+        if _micro(self._served["llm_cost_total"]) != _micro(known):
             found.append(f"/metrics served ${self._served['cost']}, the records have ${known}")
         if not self._rows[first]:
             found.append("nothing was billed")
@@ -470,10 +472,9 @@ def _scrape(runtime: Runtime) -> dict[str, Decimal]:
     """The totals that `/metrics` serves, over HTTP like Prometheus does."""
     with urllib.request.urlopen(runtime.server.url, timeout=10) as answer:
         text = answer.read().decode()
-    totals: defaultdict[str, Any] = defaultdict(Decimal)
-    for name, _, value in parse_samples(text):
-        if name == "llm_tokens_total":
-            totals["tokens"] += Decimal(repr(value))
-        elif name == "llm_cost_total":
-            totals["cost"] += Decimal(repr(value))
+    totals: defaultdict[str, Decimal] = defaultdict(Decimal)
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name in ("llm_tokens_total", "llm_cost_total"):
+                totals[sample.name] += Decimal(repr(sample.value))
     return totals

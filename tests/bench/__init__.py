@@ -1,0 +1,1 @@
+"""What watching costs. `make bench` prints it; nothing here can fail CI."""
