@@ -244,6 +244,8 @@ class Endpoint(NamedTuple):
     """What the answer's id begins with on the wire."""
     after: Callable[[Ask, Result, Memory], None] | None = None
     """What to remember of a finished answer."""
+    broken: Callable[[str], bytes] | None = None
+    """An error inside a stream, where it is not the dialect's own."""
     content_type: str = "application/json"
     stream_type: str = "text/event-stream; charset=utf-8"
 

@@ -261,6 +261,15 @@ def _frame(data: Mapping[str, Any]) -> bytes:
     )
 
 
+def _bedrock_broken(message: str) -> bytes:
+    return aws_frame(
+        dumps({"message": message}),
+        exception_type="modelStreamErrorException",
+        content_type="application/json",
+        message_type="exception",
+    )
+
+
 def _metrics(result: Result) -> dict[str, int]:
     return {
         "inputTokenCount": result.usage.get("input", 0),
@@ -288,7 +297,12 @@ def _models(seen: Seen, memory: Memory) -> Any:
 
 _MESSAGES = Endpoint(_read, _whole, _events, "msg_", _remember)
 _ON_BEDROCK = Endpoint(
-    _read_bedrock, _whole, _bedrock_events, "msg_", stream_type="application/vnd.amazon.eventstream"
+    _read_bedrock,
+    _whole,
+    _bedrock_events,
+    "msg_",
+    broken=_bedrock_broken,
+    stream_type="application/vnd.amazon.eventstream",
 )
 _ON_VERTEX = Endpoint(_read_vertex, _whole, _events, "msg_")
 

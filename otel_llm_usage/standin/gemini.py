@@ -98,7 +98,8 @@ def _media(contents: list[Any]) -> dict[str, int]:
     for content in contents:
         for part in content.get("parts") or ():
             blob = part.get("inlineData") or part.get("fileData") or {}
-            known = _MEDIA.get(str(blob.get("mimeType", "")).partition("/")[0])
+            mime = blob.get("mimeType") or blob.get("mime_type") or ""
+            known = _MEDIA.get(mime.partition("/")[0])
             if known:
                 tokens[known[0]] = tokens.get(known[0], 0) + known[1]
     return tokens
@@ -209,7 +210,7 @@ def _read_embed(seen: Seen, memory: Memory) -> Ask:
     counts = [len(text) // 4 + 1 for text in texts]
     verb = seen.path.rsplit(":", 1)[-1]
     # The Developer API tells no usage for this model, and does for the newer ones.
-    silent = verb != "predict" and "gemini-embedding-001" in seen.path
+    silent = not _on_vertex(seen) and "gemini-embedding-001" in seen.path
     return _ask(
         seen,
         "embed_content",

@@ -421,7 +421,9 @@ class StandIn:
             connection.cut()
         else:
             message = answer.message or "The stand-in's model is overloaded."
-            await connection.send(work.dialect.fail(529, message).event)
+            broken = work.endpoint.broken
+            event = broken(message) if broken else work.dialect.fail(529, message).event
+            await connection.send(event)
             connection.end()
 
     def _close_account(
@@ -591,10 +593,20 @@ def _has(seen: Seen, field: str) -> bool:
     return isinstance(seen.body, dict) and field in seen.body
 
 
+_HEADERS: Mapping[str, Mapping[str, str]] = {
+    "openai": {"x-request-id": "req_{0.id}", "openai-processing-ms": "1"},
+    "azure.ai.openai": {"x-request-id": "req_{0.id}", "x-ms-region": "East US 2"},
+    "anthropic": {"request-id": "req_{0.id}"},
+    "aws.bedrock": {"x-amzn-requestid": "{0.id}"},
+    "gcp.gemini": {"x-gemini-service-tier": "{0.tier}"},
+    "gcp.vertex_ai": {},
+}
+
+
 def _headers(work: _Work) -> dict[str, str]:
     """What a provider tells beside the body."""
-    name = "request-id" if work.endpoint.prefix == "msg_" else "x-request-id"
-    return {name: f"req_{work.result.id}", **work.answer.headers}
+    told = {name: value.format(work.result) for name, value in _HEADERS[work.ask.provider].items()}
+    return {**told, **work.answer.headers}
 
 
 def _stop(answer: Answer, events: list[Event]) -> int:
