@@ -158,17 +158,19 @@ class Catalogue:
 
     # ------------------------------------------------------------ being loud
 
-    def stanza(self, request: Request, reading: Reading, cost: Cost) -> str:
-        """What to paste into a price file so that this reading gets a price."""
-        return stanzas.stanza(request, reading, cost)
+    def stanza(self, request: Request, reading: Reading, at: float) -> str:
+        """What to paste into a price file so that this reading gets a price; empty if it has one."""
+        cost = self.price(request, reading, at)
+        model = self.card(request, reading, at).model
+        return stanzas.stanza(model, request, reading, cost)
 
     def _warn(self, request: Request, reading: Reading, card: Card, cost: Cost) -> None:
-        model = card.model or reading.model or request.model or "?"
+        model = card.model
         new = [reason for reason in cost.reasons if (model, reason) not in self._warned]
         if not new or len(self._warned) >= _MOST_WARNINGS:
             return
         self._warned.update((model, reason) for reason in new)
-        if advice := stanzas.stanza(request, reading, cost._replace(reasons=tuple(new))):
+        if advice := stanzas.stanza(model, request, reading, cost._replace(reasons=tuple(new))):
             logger.warning(
                 "No price for %s (%s): its cost is unknown, not zero. If you know the price, put "
                 "this into a price file:\n%s",

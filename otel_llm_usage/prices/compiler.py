@@ -90,9 +90,9 @@ class Compiler:
         found = self._identify(asked.names[0], asked, self.layers)
         if found is None and len(asked.names) == 2:
             named = asked.names[1]
-            if any(self._knows(layer, [named.text], asked) for layer in self.users) or any(
-                self._alias(named.text, asked, (layer,)) for layer in self.users
-            ):
+            if any(
+                self._knows(layer, [named.text, named.raw], asked) for layer in self.users
+            ) or any(self._alias(named.text, asked, (layer,)) for layer in self.users):
                 found = self._identify(named, asked, self.layers)
         return found
 
@@ -107,8 +107,10 @@ class Compiler:
                 continue
             stem = names.tuned_stem(text)
             base = self.base.find(asked.vendor, text, asked.platform)
-            if base is not None or any(self._knows(one, [text, stem], asked) for one in layers):
-                called = [text, stem, *([base.id] if base else []), *seen]
+            if base is not None or any(
+                self._knows(one, [text, stem, name.raw], asked) for one in layers
+            ):
+                called = [text, stem, *([base.id] if base else []), *seen, name.raw]
                 flag = text if fallback else ""
                 return Identity(tuple(dict.fromkeys(called)), base, flag)
             cut = None if name.tuned else names.shorter(text)
@@ -148,7 +150,7 @@ class Compiler:
             for text, model in self.base.names(vendor)
             if text == stem or (text.startswith(f"{stem}-") and VERSION.match(text[len(stem) :]))
         }
-        return len(ids) != 1
+        return len(ids) > 1
 
     def _fitting(self, asked: Question) -> list[Scope]:
         return [

@@ -3,15 +3,13 @@
 import re
 from typing import NamedTuple
 
-_PATH = re.compile(
-    r"^(?:.*/)?(?:locations/(?P<region>[^/]+)/)?(?:publishers/[^/]+/)?models/(?P<model>[^/]+)$"
-)
+_PATH = re.compile(r"^(?:.*/)?models/(?P<model>[^/]+)$")
 _BEDROCK = re.compile(
     r"^(?:(?P<region>us-gov|global|us|eu|apac|jp|au|ca|sa|me|af|il|uk|in)\.)?"
     r"(?P<maker>[a-z0-9]+)\.(?P<model>.+)$"
 )
 _BEDROCK_VERSION = re.compile(r"(?<!claude)-v\d+(?::\d+)?(?::\d+k)?$")
-_LOCATION = re.compile(r"/locations/([^/]+)/")
+_LOCATION = re.compile(r"(?:^|/)locations/([^/]+)/")
 _PINNED = re.compile(r"-00\d$")
 _DATED = re.compile(r"-(?:20\d{6}|20\d\d-\d\d-\d\d)$")
 VERSION = re.compile(
@@ -41,15 +39,15 @@ def parse(spelled: str, platform: str = "") -> Name:
     Name(text='claude-haiku-4-5-20251001', raw=..., region='us-east5', tuned=False)
     """
     raw = spelled.strip().lower()
+    located = _LOCATION.search(raw)
+    region = located[1] if located else None
     if raw.startswith("tunedmodels/") or "/endpoints/" in raw:
-        located = _LOCATION.search(raw)
-        return Name(raw, raw, located and located[1], tuned=True)
-    region = None
+        return Name(raw, raw, region, tuned=True)
     text = raw
     if text.startswith("arn:"):
         text = text.rsplit("/", 1)[-1]
     elif path := _PATH.match(text):
-        text, region = path["model"], path["region"]
+        text = path["model"]
     if platform == "bedrock" and (bedrock := _BEDROCK.match(text)):
         region = bedrock["region"] or region
         if bedrock["maker"] == "anthropic":

@@ -13,11 +13,9 @@ def shown(name: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in name)[:_LONGEST]
 
 
-def stanza(request: Request, reading: Reading, cost: Cost) -> str:
+def stanza(model: str, request: Request, reading: Reading, cost: Cost) -> str:
     """The missing entries of a price file; empty where prices are not what is missing."""
-    model = shown(reading.model or request.model or "")
-    if not model:
-        return ""
+    model = shown(model)
     missing = [reason[8:] for reason in cost.reasons if reason.startswith("no_rate:")]
     kinds = [sku for sku in missing if sku in KINDS]
     parts = []
