@@ -29,6 +29,9 @@ logger = logging.getLogger("otel_llm_usage")
 _PATIENCE = 10.0
 """Seconds that a client may take to send its request."""
 
+_NAP = 0.1
+"""Seconds that closing may have to wait for the server to notice."""
+
 Environ = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -144,7 +147,10 @@ class MetricsServer:
             )
         _open.add(self)
         self._thread = threading.Thread(
-            target=self._server.serve_forever, name="otel-llm-usage-metrics", daemon=True
+            target=self._server.serve_forever,
+            args=(_NAP,),
+            name="otel-llm-usage-metrics",
+            daemon=True,
         )
         self._thread.start()
         return self
