@@ -60,7 +60,8 @@ def _written(raw: Mapping[str, Any], notes: list[str]) -> tuple[int | None, int 
         hour = None if hour is None else min(hour, written)
         five_minutes = None if five_minutes is None else min(five_minutes, written - (hour or 0))
     rest = written - (five_minutes or 0) - (hour or 0)
-    return rest or None, five_minutes, hour
+    untold = rest if rest or (five_minutes is None and hour is None) else None
+    return untold, five_minutes, hour
 
 
 class MessagesReader(BaseReader):

@@ -143,7 +143,8 @@ def _lifetimes(
         half_day = None if half_day is None else min(half_day, written)
         half_hour = None if half_hour is None else min(half_hour, written - (half_day or 0))
     rest = written - (half_day or 0) - (half_hour or 0)
-    return rest or None, half_hour, half_day
+    untold = rest if rest or (half_hour is None and half_day is None) else None
+    return untold, half_hour, half_day
 
 
 def _explain_total(
