@@ -29,7 +29,10 @@ class Bill(NamedTuple):
     usd: Decimal | None
     """`None`: the stand-in has no price for it."""
     reported: bool
-    """Whether the wire carried all of this to the client."""
+    """Whether the wire carried all of this to the client.
+
+    Who leaves a stream that is not paced may do so after all of it was sent: then this is true.
+    """
     tier: str = "standard"
     tag: str | None = None
     """The request's `x-standin-tag`."""

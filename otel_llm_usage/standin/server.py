@@ -336,9 +336,11 @@ class StandIn:
             result = self._mind.compose(ask, answer, next(self._numbers), time.time())
             work = _Work(seen, dialect, endpoint, ask, answer, result)
             if ask.stream and endpoint.events is not None:
-                self._begin(self._stream(connection, work, endpoint.events(ask, result)))
+                self._begin(
+                    connection, self._stream(connection, work, endpoint.events(ask, result))
+                )
             elif answer.delay:
-                self._begin(self._later(connection, work))
+                self._begin(connection, self._later(connection, work))
             else:
                 self._send_whole(connection, work)
 
@@ -422,8 +424,8 @@ class StandIn:
         else:
             message = answer.message or "The stand-in's model is overloaded."
             broken = work.endpoint.broken
-            event = broken(message) if broken else work.dialect.fail(529, message).event
-            await connection.send(event)
+            failure = broken(message) if broken else work.dialect.fail(529, message).event
+            await connection.send(failure)
             connection.end()
 
     def _close_account(
@@ -483,7 +485,7 @@ class StandIn:
                 reported = raw.cut_after is None
                 self._bill(work, result.usage, result.units, reported=reported, ending=ending)
         if raw.chunked or raw.delay:
-            self._begin(self._stream_raw(connection, raw))
+            self._begin(connection, self._stream_raw(connection, raw))
         else:
             body = b"".join(raw.pieces)
             headers = dict(raw.headers)
@@ -507,16 +509,23 @@ class StandIn:
             await asyncio.sleep(0.01)
             connection.cut()
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, connection: Connection, work: Coroutine[Any, Any, None]) -> None:
         """Run an answer that takes its time beside the others."""
         task = self._loop.create_task(work)
         self._unsettled += 1
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._unsettled -= 1
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            self._unsettled -= 1
+            error = None if task.cancelled() else task.exception()
+            if error is not None:
+                connection.cut()
+                self._loop.call_exception_handler(
+                    {"message": "The stand-in failed in an answer", "exception": error}
+                )
+
+        task.add_done_callback(ended)
 
     def _admin(self, connection: Connection, method: str, what: str) -> None:
         """The ledger over HTTP: `GET ledger`, `POST reset`."""

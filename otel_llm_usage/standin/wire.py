@@ -26,9 +26,12 @@ class Incoming(NamedTuple):
     body: bytes
 
 
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
 def dumps(value: Any) -> bytes:
     """Compact JSON."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    return _encode(value).encode(errors="replace")
 
 
 def sse(value: Any, event: str | None = None, end: bytes = b"\n\n") -> bytes:

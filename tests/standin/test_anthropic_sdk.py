@@ -134,10 +134,7 @@ def weather(city: str) -> str:
 def test_tool_runner_makes_three_billed_requests(standin, stream):
     with client(standin) as sdk:
         runner = sdk.beta.messages.tool_runner(**PLAIN, tools=[weather], stream=stream)
-        if stream:
-            messages = [turn.get_final_message() for turn in runner]
-        else:
-            messages = list(runner)
+        messages = [turn.get_final_message() if stream else turn for turn in runner]
     assert [m.stop_reason for m in messages] == ["tool_use", "tool_use", "end_turn"]
     assert messages[0].content[0].input == {"city": "plan"}
     told = [(m.usage.input_tokens, m.usage.output_tokens) for m in messages]

@@ -6,6 +6,7 @@ import pytest
 
 from otel_llm_usage.records import KINDS
 from otel_llm_usage.standin import tariff
+from otel_llm_usage.standin.answers import spoken
 
 
 @pytest.mark.parametrize(
@@ -46,3 +47,10 @@ def test_every_kind_is_spelled_as_in_the_records():
 
 def test_snapshots_are_listed_under_their_short_name():
     assert {tariff.listed(dated) for dated in tariff.SNAPSHOTS.values()} == set(tariff.SNAPSHOTS)
+
+
+def test_no_name_on_the_list_holds_a_magic_word():
+    names = {*tariff.RATES, *tariff.SNAPSHOTS.values(), *(model for model, _ in tariff.UNITS)}
+    assert {spoken(name) for name in names} == {(name, frozenset()) for name in names}
+    assert spoken("gpt-4.1-mini-slow-cut") == ("gpt-4.1-mini", {"slow", "cut"})
+    assert spoken("fish-9-unknown") == ("fish-9-unknown", frozenset())
