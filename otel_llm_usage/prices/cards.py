@@ -1,8 +1,9 @@
 """A rate card: the prices of one model in one place, tier and time, in whole numbers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from fractions import Fraction
+from itertools import compress
 from typing import NamedTuple
 
 from ..records import KINDS, PICO, Cost, CostStatus, PricedLine, Reading, Usage
@@ -76,9 +77,12 @@ class Card(NamedTuple):
                 for above, upper in self.steps:
                     if size > above:
                         rates = upper
-            for kind, quantity, rate in zip(KINDS, usage, rates, strict=True):
-                if not quantity:
-                    continue
+            # most kinds are empty: compress leaves them out without running any of our code
+            counted: Iterable[tuple[str, int, Rate | None]] = compress(
+                zip(KINDS, usage, rates, strict=True),  # type: ignore[arg-type]
+                usage,
+            )
+            for kind, quantity, rate in counted:
                 if rate is None:
                     reasons.append(f"no_rate:{kind}")
                     continue

@@ -16,6 +16,8 @@ def shown(name: str) -> str:
 def stanza(model: str, request: Request, reading: Reading, cost: Cost) -> str:
     """The missing entries of a price file; empty where prices are not what is missing."""
     model = shown(model)
+    if model == "?":
+        return ""
     missing = [reason[8:] for reason in cost.reasons if reason.startswith("no_rate:")]
     kinds = [sku for sku in missing if sku in KINDS]
     parts = []
