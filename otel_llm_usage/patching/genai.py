@@ -173,9 +173,19 @@ class _GoogleObservation:
 
     def failed(self, error: BaseException) -> None:
         """The request, or its stream, raised."""
-        if not self._begun:
+        if isinstance(error.__cause__, json.JSONDecodeError):
+            guard.call("observe", self._unread, error.__cause__.doc)
+        elif not self._begun:
             settle_failed(self._observation.call, error)
         self._observation.finish("failed", error)
+
+    def _unread(self, part: str) -> None:
+        """A part of a stream that came, and that the SDK cannot read: an array, a page of HTML."""
+        chunk = part.lstrip("[, \r\n")
+        if chunk.startswith("{"):
+            self._observation.event(chunk)
+        elif not self._begun:
+            self._observation.body(part)
 
     def finish(self, how: Any) -> None:
         """See `Observation.finish`."""
