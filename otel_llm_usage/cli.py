@@ -4,10 +4,9 @@ import importlib
 import json
 import os
 import shutil
-import signal
 import sys
-import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from . import prices as price_room
 from ._version import __version__
 from .errors import LLMUsageError
 from .settings import PREFIX, load
@@ -118,7 +118,7 @@ def _modules(states: Mapping[Any, str]) -> dict[str, list[str]]:
 
 
 def _print_status(found: Mapping[str, Any]) -> None:
-    console = Console()
+    console = _console()
     console.print(f"otel-llm-usage {found['version']}")
     seams = Table("SDK", "version", "seam", "state", title="Seams", title_justify="left")
     for sdk, facts in found["sdks"].items():
@@ -128,36 +128,20 @@ def _print_status(found: Mapping[str, Any]) -> None:
     console.print(seams)
     layers = Table("layer", "version", "as of", title="Prices", title_justify="left")
     for layer in found["prices"]:
-        layers.add_row(layer["name"], str(layer["version"]), str(layer["as_of"]))
+        layers.add_row(layer["name"], str(layer["version"]), _date(layer["as_of"]))
     console.print(layers)
 
 
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", type=click.IntRange(0, 65535), default=8099, show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=8129, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same usage.")
 def standin(host: str, port: int, seed: int) -> None:
     """Serve a stand-in for Gemini, OpenAI and Anthropic, with a ledger of what it billed."""
     # a server that only this command and the tests need
-    from .standin import StandIn  # noqa: PLC0415
+    from .standin import serve  # noqa: PLC0415
 
-    with StandIn(host=host, port=port, seed=seed) as server:
-        click.echo(
-            f"# the stand-in listens on {server.url}; its ledger: {server.url}/__standin__/ledger"
-        )
-        for name, value in server.environment().items():
-            click.echo(f"export {name}={value}")
-        sys.stdout.flush()
-        _until_interrupted()
-
-
-def _until_interrupted() -> None:
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    try:
-        stop.wait()
-    except KeyboardInterrupt:
-        click.echo()
+    serve(host=host, port=port, seed=seed)
 
 
 class _Duration(click.ParamType):
@@ -202,3 +186,145 @@ def _day(text: str | None) -> datetime | None:
     except ValueError:
         raise click.ClickException(f"{text!r} is no date: say 2026-11-20") from None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+_TIERS = ("standard", "batch", "flex", "priority", "fast", "ultrafast")
+
+
+def _vendor(model: str) -> str:
+    for beginning, vendor in (("claude", "anthropic"), ("gemini", "google"), ("models/", "google")):
+        if beginning in model:
+            return vendor
+    return "openai"
+
+
+@prices.command("show")
+@click.argument("model")
+@click.option("--provider", help="Whose model it is: openai, anthropic, google, groq…")
+@click.option("--platform", help="Where it is bought: vertex, azure, bedrock…")
+@click.option("--tier", "tiers", multiple=True, help="Only this tier; may be repeated.")
+@click.option(
+    "--region", help="A location or an inference geography, where the price depends on it."
+)
+@click.option("--at", help="The price of this day, as 2026-11-20.  [default: today]")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def show_prices(
+    model: str,
+    provider: str | None,
+    platform: str | None,
+    tiers: tuple[str, ...],
+    region: str | None,
+    at: str | None,
+    as_json: bool,
+) -> None:
+    """What MODEL costs in each tier, and where each number comes from."""
+    cards = price_room.show(
+        _catalogue(),
+        model,
+        vendor=provider or _vendor(model),
+        platform=platform,
+        tiers=tiers or _TIERS,
+        region=region,
+        at=_when(at),
+    )
+    if as_json:
+        click.echo(json.dumps([_plain(card) for card in cards], indent=2, default=str))
+    else:
+        _print_cards(cards, every=bool(tiers))
+    if not any(card.rates for card in cards):
+        raise SystemExit(1)
+
+
+@prices.command("check")
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
+@click.option("--at", help="Show the prices of this day.  [default: today]")
+def check_prices(files: tuple[str, ...], at: str | None) -> None:
+    """Check price FILES, and show the effective prices of the models that they name."""
+    for file in files:
+        report = price_room.check_file(file, at=_when(at))
+        counts = ", ".join(f"{count} {kind}" for kind, count in report.entries.items() if count)
+        click.echo(f"{file}: valid; {counts or 'empty'}")
+        _print_cards(report.cards, every=True)
+        _print_differences(report.differences)
+
+
+@prices.command("diff")
+@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False))
+@click.option("--at", help="Compare the prices of this day.  [default: today]")
+def diff_prices(files: tuple[str, ...], at: str | None) -> None:
+    """What price FILES (or those that are configured) change; without any, what our overlay does."""
+    moment = _when(at)
+    chosen = files or load({}).prices
+    if chosen:
+        changed = [
+            one for file in chosen for one in price_room.check_file(file, at=moment).differences
+        ]
+    else:
+        changed = list(price_room.overlay_differences(at=moment))
+    _print_differences(changed)
+    if not changed:
+        click.echo("no differences")
+
+
+def _catalogue() -> price_room.Catalogue:
+    settings = load({})
+    return price_room.load_catalogue(
+        settings.prices,
+        base_data=settings.price_data,
+        stale_after_days=settings.stale_after_days,
+    )
+
+
+def _when(at: str | None) -> float:
+    day = _day(at)
+    return time.time() if day is None else day.timestamp()
+
+
+def _plain(card: Any) -> dict[str, Any]:
+    return card._asdict() | {"rates": [rate._asdict() for rate in card.rates]}
+
+
+def _print_cards(cards: Sequence[price_room.ShownCard], *, every: bool) -> None:
+    console = _console()
+    for card in cards:
+        if not card.rates:
+            if every or card.tier == "standard":
+                console.print(f"{card.label}: no price ({card.reason})")
+            continue
+        window = " to ".join(_date(moment) for moment in (card.since, card.until))
+        title = f"{card.label}   {window}" if window != "… to …" else card.label
+        table = Table("what", title=title, title_justify="left")
+        table.add_column("US dollars", justify="right")
+        table.add_column("for")
+        table.add_column("source", overflow="fold")
+        for rate in card.rates:
+            above = f", prompt over {rate.above:,} tokens" if rate.above else ""
+            table.add_row(rate.sku, f"{rate.price:f}", f"{rate.unit}{above}", rate.source)
+        console.print(table)
+        for word in card.assumed:
+            console.print(f"  assumed: {word}")
+
+
+def _date(moment: float | None) -> str:
+    return "…" if moment is None else datetime.fromtimestamp(moment, UTC).date().isoformat()
+
+
+def _print_differences(differences: Sequence[price_room.Difference]) -> None:
+    if not differences:
+        return
+    table = Table("model", "tier", "what", title="What changes", title_justify="left")
+    for heading in ("before", "after"):
+        table.add_column(heading, justify="right")
+    table.add_column("source", overflow="fold")
+    for one in differences:
+        above = f" >{one.above:,}" if one.above else ""
+        before, after = (("-" if p is None else f"{p:f}") for p in (one.before, one.after))
+        table.add_row(one.model, one.tier, one.sku + above, before, after, one.source)
+    _console().print(table)
+
+
+def _console() -> Console:
+    console = Console()
+    if not console.is_terminal:
+        console.width = 140  # a pipe has no edge
+    return console
