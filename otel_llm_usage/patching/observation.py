@@ -137,6 +137,8 @@ class Observation:
         usage = providers.estimate(
             self.call.request, self._request_body(), self._reader.delivered, last.usage
         )
+        if not self.call.request.stream:
+            usage = usage._replace(output=None)  # the answer was not read: nobody saw its length
         estimated = last._replace(usage=usage, final=False)
         return outcome._replace(source="estimated", readings=(*readings[:-1], estimated))
 

@@ -158,21 +158,21 @@ class Stainless:
             return None
         filter_ = None
         if stream and self._sdk == "openai" and isinstance(body, Mapping):
-            filter_ = self._filter(client, options.url, base_url, body)
+            filter_ = self._filter(client, options, base_url, body)
         if frame is not None:
             frame.call = call
             frame.asked = base_url if filter_ is not None else None
         return _Marked(call, filter_)
 
     def _filter(
-        self, client: Any, url: str, base_url: str, body: Mapping[str, Any]
+        self, client: Any, options: Any, base_url: str, body: Mapping[str, Any]
     ) -> Filter | None:
         """How to hide the usage that we ask for, or `None` where we don't ask."""
         if base_url in self._refusing:
             return None
         return providers.usage_filter(
             base_url,
-            url,
+            _with_version(client, options),
             body,
             client=_client_name(type(client)),
             override=self._meters.stream_usage,
@@ -223,8 +223,17 @@ def _tap(observation: Observation, filter_: Filter | None, response: Any, stream
     return Tap(observation, decoder, splitter=None)
 
 
+def _with_version(client: Any, options: Any) -> str:
+    """The URL with Azure's version, which the client adds only when it makes the request."""
+    for query in (options.params, getattr(client, "default_query", None)):
+        version = query.get("api-version") if isinstance(query, Mapping) else None
+        if isinstance(version, str):
+            return f"{options.url}?api-version={version}"
+    return str(options.url)
+
+
 def _attach(request: Any, marked: _Marked) -> None:
-    marked.request_body = getattr(request, "_content", None) if marked.call.request.stream else None
+    marked.request_body = getattr(request, "_content", None)
     if marked.filter is not None:
         request.headers["accept-encoding"] = "identity"
     request.extensions = {**request.extensions, KEY: marked}

@@ -91,7 +91,7 @@ def describe(
     if isinstance(asked, str) and asked:
         model = model_name(asked) if sdk == "google" else asked
     hints: Mapping[str, Any] = NOTHING
-    if endpoint in _HINTED or headers or not _TELLING.isdisjoint(told):
+    if endpoint in _HINTED or not _TELLING.isdisjoint(told) or (headers and sdk == "anthropic"):
         hints = hints_of(endpoint, told, headers)
     return Request(
         place.host.provider,
