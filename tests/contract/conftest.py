@@ -1,0 +1,5 @@
+"""The comparisons of the kit explain themselves."""
+
+import pytest
+
+pytest.register_assert_rewrite(f"{__package__}.kit")
