@@ -52,7 +52,7 @@ def usage_of(raw: Mapping[str, Any], notes: list[str], *, live: bool = False) ->
     The prompt includes what was cached; tool use stands beside the prompt, thoughts beside the
     answer. A zero is not sent. `live`: the total may leave thoughts out, so nothing is taken from it.
     """
-    if all(raw.get(key) is None for key in _COUNTS):
+    if raw.get("promptTokenCount") is None and all(raw.get(key) is None for key in _COUNTS):
         return None
     prompt = first_count(raw, _PROMPT, notes)
     tool_use = first_count(raw, _TOOL_USE, notes)

@@ -56,7 +56,7 @@ def usage_of(
 
     `thoughts_in_total`: this host (Gemini's OpenAI-compatible one) shows thinking in the total only.
     """
-    if all(raw.get(key) is None for key in _COUNTS):
+    if raw.get("prompt_tokens") is None and all(raw.get(key) is None for key in _COUNTS):
         return None
     prompt_details = section(raw, _PROMPT_DETAILS, notes)
     answer_details = section(raw, _ANSWER_DETAILS, notes)

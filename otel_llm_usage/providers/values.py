@@ -30,7 +30,8 @@ def count(raw: Mapping[str, Any], key: str, notes: list[str]) -> int | None:
 def first_count(raw: Mapping[str, Any], keys: Iterable[str], notes: list[str]) -> int | None:
     """The count under the first of `keys` that holds one."""
     for key in keys:
-        if key in raw:
+        value = raw.get(key)
+        if value is not None:
             found = count(raw, key, notes)
             if found is not None:
                 return found

@@ -310,6 +310,12 @@ def test_delivered_characters_are_characters_and_not_bytes(play):
     assert play("chat", [chunk("x"), escaped]).reader.delivered == 3
 
 
+def test_every_choice_of_a_chunk_delivers(play):
+    many = ",".join('{"delta":{"content":"ab"}}' for _ in range(3000))
+    played = play("chat", [chunk("x"), f'{{"model":"m","choices":[{many}]}}'])
+    assert played.reader.delivered == 1 + 6000
+
+
 def test_tool_arguments_and_reasoning_are_delivered_too(play):
     call = {"tool_calls": [{"index": -1, "function": {"name": "f", "arguments": '{"a":1}'}}]}
     events = [
