@@ -49,8 +49,8 @@ Key = tuple[str, ...]
 class Metrics:
     """Counts records; a sink. `touch` shows the zero before the first one.
 
-    Counting never waits: a record is put into a queue, and the thread that holds the lock takes
-    it out, so a stream that the garbage collector settles in the middle of our own work is safe.
+    Counting never waits: who finds the lock taken leaves the record to its holder. So a stream
+    that the garbage collector settles in the middle of our own work is safe, too.
     """
 
     def __init__(
@@ -81,7 +81,8 @@ class Metrics:
         self._limit = max_label_values
         self._exemplars = exemplars and not multiprocess()
         self._age = catalogue_age
-        self._age_due = 0.0
+        # a scrape of this process asks for the age anyway
+        self._age_due = 0.0 if multiprocess() else float("inf")
         self._build = (version, platform.python_version())
         self._seams: dict[tuple[str, str], float] = {}
         self._bundles: dict[Key, _Bundle] = {}
@@ -248,8 +249,15 @@ class Metrics:
 
     def __call__(self, record: Record) -> None:
         """Count a finished record."""
-        self._pending.append(record)
-        self._drain()
+        if self._lock.acquire(False):
+            try:
+                self._count(record)
+            finally:
+                self._lock.release()
+        else:
+            self._pending.append(record)
+        if self._pending:
+            self._drain()
 
     def seam(self, sdk: str, name: str, state: str) -> None:
         """Show whether a seam is patched; one whose SDK is not imported yet is not shown."""
@@ -273,8 +281,8 @@ class Metrics:
 
     def _drain(self) -> None:
         pending = self._pending
-        # whoever fails to get the lock leaves its record to the holder, who looks again afterwards
-        while pending and self._lock.acquire(blocking=False):
+        # the holder of the lock looks again after it let go: nothing stays behind
+        while pending and self._lock.acquire(False):
             try:
                 self._count_pending()
             finally:
@@ -307,9 +315,9 @@ class Metrics:
         bundle = self._bundles.get(key) or self._bundle(key)
         if model != request.model:
             self._remember(request, model)
-        moment = None
+        moment: Moment | None = None
         if self._exemplars and record.trace_id is not None:
-            moment = Moment(record.trace_id, record.span_id, record.time + (record.duration or 0.0))
+            moment = (record.trace_id, record.span_id, record.time + (record.duration or 0.0))
         if record.usage is not None:
             tokens = bundle.tokens
             for index, count in enumerate(record.usage):
@@ -326,7 +334,7 @@ class Metrics:
             self._count_faults(bundle, record)
         if self._gen_ai is not None:
             self._gen_ai.count(record, self._export)
-        if self._age_due < record.time and multiprocess():
+        if self._age_due < record.time:
             self._show_age()
 
     def _count_cost(self, bundle: "_Bundle", record: Record, moment: Moment | None) -> None:
@@ -410,7 +418,8 @@ class Metrics:
         return guard.call("price_age", self._age) or NOTHING
 
     def _show_age(self) -> None:
-        self._age_due = time.time() + _AGE_EVERY
+        if multiprocess():
+            self._age_due = time.time() + _AGE_EVERY
         for layer, seconds in self.ages().items():
             self.catalogue_age.labels(layer).set(seconds)
 

@@ -7,7 +7,7 @@ multi-process mode of prometheus_client each change is also written to the proce
 import time
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from prometheus_client import metrics as prometheus_metrics
 from prometheus_client import values as prometheus_values
@@ -22,12 +22,8 @@ _LONGEST = 200
 """Characters of a label value: what is longer is cut."""
 
 
-class Moment(NamedTuple):
-    """Where and when something was counted: what an exemplar says."""
-
-    trace_id: str
-    span_id: str | None
-    time: float
+Moment = tuple[str, str | None, float]
+"""Trace, span and time at which something was counted: what an exemplar says."""
 
 
 class Values:
@@ -156,10 +152,11 @@ class Total:
     def _exemplar(self) -> Exemplar | None:
         if self._moment is None:
             return None
-        labels = {"trace_id": self._moment.trace_id}
-        if self._moment.span_id is not None:
-            labels["span_id"] = self._moment.span_id
-        return Exemplar(labels, self._amount / self._scale, round(self._moment.time, 3))
+        trace_id, span_id, when = self._moment
+        labels = {"trace_id": trace_id}
+        if span_id is not None:
+            labels["span_id"] = span_id
+        return Exemplar(labels, self._amount / self._scale, round(when, 3))
 
 
 class Histograms(Family):
