@@ -2,7 +2,16 @@
 
 from .catalogue import STALE_AFTER_DAYS, Catalogue, Layer, load_catalogue
 from .holder import CatalogueHolder
-from .inspection import Difference, FileReport, ShownCard, ShownRate, check_file, diff, show
+from .inspection import (
+    Difference,
+    FileReport,
+    ShownCard,
+    ShownRate,
+    check_file,
+    diff,
+    overlay_differences,
+    show,
+)
 
 __all__ = [
     "STALE_AFTER_DAYS",
@@ -16,5 +25,6 @@ __all__ = [
     "check_file",
     "diff",
     "load_catalogue",
+    "overlay_differences",
     "show",
 ]

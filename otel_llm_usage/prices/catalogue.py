@@ -150,6 +150,13 @@ class Catalogue:
         """The same files read again; `ConfigurationError` if one is broken now."""
         return load_catalogue(**self._origin)
 
+    def without_overlay(self) -> "Catalogue":
+        """The same without the packaged prices: the rules of which kind is billed as which stay."""
+        bare = replace(
+            self._overlay, prices=(), tiers=(), fees=(), multipliers=(), aliases=(), as_of=None
+        )
+        return Catalogue(self._entries[:-1], bare, base_data=self._base_data)
+
     def _described(self, table: "BaseTable") -> tuple[Layer, ...]:
         files = tuple(
             Layer(one.name, one.digest or _day(one.as_of), one.as_of) for one in self._entries

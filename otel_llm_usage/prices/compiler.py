@@ -17,6 +17,10 @@ from .names import VERSION, Name
 Entry = TypeVar("Entry", Price, Tier, Kind, Fee, Multiplier)
 
 
+_OTHERWISE = {("google", "web_search")}
+"""Units of the table that no reader reports: Gemini's searches are prompts or queries."""
+
+
 class Rated(NamedTuple):
     """A rate, and where it comes from."""
 
@@ -361,6 +365,8 @@ class _Sheet:
         units = {}
         if self.model.base is not None:
             for sku, rate in self.model.base.units(self.asked.at).items():
+                if (self.asked.vendor, sku) in _OTHERWISE:
+                    continue
                 units[sku] = UnitRate(per_unit(rate * factor), self._base_source)
         for fee in reversed(self._fees):
             units[fee.sku] = UnitRate(

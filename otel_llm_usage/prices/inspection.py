@@ -10,7 +10,7 @@ from ..records import KINDS, PICO, Reading, Request
 from . import entries
 from .cards import Card, Rates
 from .catalogue import Catalogue, load_catalogue
-from .entries import ANCIENT, FOREVER, Entries
+from .entries import ANCIENT, FOREVER, TIERS, Entries
 
 _PLATFORMS = {"openai": "openai-api", "anthropic": "claude-api", "google": "gemini-api"}
 _ENDPOINTS = {"openai": "chat.completions", "anthropic": "messages", "google": "generate_content"}
@@ -117,6 +117,20 @@ def diff(
                         )
                     )
     return tuple(found)
+
+
+def overlay_differences(*, at: float) -> tuple[Difference, ...]:
+    """What the packaged overlay changes in the maintained table, for the three big vendors."""
+    full = load_catalogue()
+    plain = full.without_overlay()
+    overlay, table = full.compiler().layers[-1], full.compiler().base
+    models: dict[tuple[str, str], None] = {}
+    for vendor in _PLATFORMS:
+        models |= {(vendor, model): None for _, model in table.names(vendor)}
+    scopes = [price.scope for price in overlay.prices]
+    for scope in [*scopes, *(alias.scope for alias in overlay.aliases)]:
+        models |= {(scope.provider, model): None for model in scope.models if "*" not in model}
+    return diff(plain, full, models, tiers=TIERS[:-1], at=at)
 
 
 def check_file(path: Path | str, *, at: float) -> FileReport:

@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from otel_llm_usage.errors import ConfigurationError
-from otel_llm_usage.prices import CatalogueHolder, check_file, diff, load_catalogue, show
+from otel_llm_usage.prices import (
+    CatalogueHolder,
+    check_file,
+    diff,
+    load_catalogue,
+    overlay_differences,
+    show,
+)
 from otel_llm_usage.records import Reading, Request, Usage
 
 from .conftest import asking, noon
@@ -185,6 +192,15 @@ class TestLookingInside:
         file.write_text("x = 1")
         with pytest.raises(ConfigurationError):
             check_file(file, at=0.0)
+
+    def test_what_the_overlay_changes_can_be_listed(self) -> None:
+        changed = {
+            (one.model, one.tier, one.sku, one.above): (one.before, one.after)
+            for one in overlay_differences(at=noon("2026-09-15"))
+        }
+        assert changed["gpt-4o-audio-preview", "standard", "input_audio", 0] == (None, 40)
+        assert changed["gemini-3-flash-preview", "flex", "output", 0] == (None, Decimal("1.5"))
+        assert ("gpt-4o", "standard", "input", 0) not in changed
 
     def test_two_catalogues_that_agree_do_not_differ(self) -> None:
         catalogue = load_catalogue()
