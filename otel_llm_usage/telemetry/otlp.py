@@ -131,7 +131,7 @@ def _tracer_provider(environment: Mapping[str, str], exporters: list[str]) -> An
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
-    provider = TracerProvider(resource=_resource(environment))
+    provider = TracerProvider(resource=_resource())
     for exporter in exporters:
         provider.add_span_processor(BatchSpanProcessor(_span_exporter(environment, exporter)))
     return provider
@@ -159,7 +159,7 @@ def _meter_provider(environment: Mapping[str, str], exporters: list[str]) -> Any
         PeriodicExportingMetricReader(_metric_exporter(environment, exporter))
         for exporter in exporters
     ]
-    return MeterProvider(metric_readers=readers, resource=_resource(environment))
+    return MeterProvider(metric_readers=readers, resource=_resource())
 
 
 def _metric_exporter(environment: Mapping[str, str], exporter: str) -> Any:
@@ -181,11 +181,11 @@ def _metric_exporter(environment: Mapping[str, str], exporter: str) -> Any:
 _BUILD = {"traces": _tracer_provider, "metrics": _meter_provider}
 
 
-def _resource(environment: Mapping[str, str]) -> Any:
+def _resource() -> Any:
     """Who we are, as `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` say.
 
     Each process has a `service.instance.id` of its own, also after a fork: two that push the same
-    series under one name would overwrite each other.
+    series under one name would overwrite each other. Newer SDKs see to that themselves.
     """
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
 

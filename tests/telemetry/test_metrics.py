@@ -146,6 +146,21 @@ def test_missing_usage_is_counted_with_its_reason(metrics, record, scrape, sourc
     assert scrape(counted)("llm_usage_missing_total", reason=reason, model="gpt-5") == 1
 
 
+def test_what_is_billed_in_units_alone_misses_no_usage(metrics, record, scrape, cost_of):
+    counted = metrics()
+    counted(
+        record(
+            usage=None,
+            usage_source="missing",
+            units={"audio_seconds": 95},
+            cost=cost_of(audio_seconds=9_500_000_000),
+        )
+    )
+    seen = scrape(counted)
+    assert seen("llm_usage_missing_total") is None
+    assert seen("llm_cost_total", type="audio_seconds") == 0.0095
+
+
 def test_a_refused_request_misses_no_usage_and_no_price(metrics, record, scrape):
     counted = metrics()
     refused = Cost("not_billed", pico=0)

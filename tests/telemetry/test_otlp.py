@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from concurrent import futures
@@ -18,6 +19,7 @@ from opentelemetry.proto.collector.metrics.v1 import (
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 
 from otel_llm_usage.records import Cost
@@ -310,6 +312,7 @@ def test_the_providers_of_the_application_are_used(python):
 import json
 from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from otel_llm_usage.telemetry import otlp
 trace.set_tracer_provider(TracerProvider())
@@ -330,6 +333,7 @@ import json
 from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry
 from otel_llm_usage.records import Cost, Record, Request, Usage
@@ -462,15 +466,33 @@ telemetry.shutdown()
         python(script, OTEL_METRIC_EXPORT_INTERVAL="600000", **receiver.environment)
     ids = [resource["service.instance.id"] for resource in receiver.resources()]
     assert len(set(ids)) == 2
-    requests = [
-        sum(points_of(metric).values())
-        for request in receiver.metrics
-        for resource in request.resource_metrics
-        for scope in resource.scope_metrics
-        for metric in scope.metrics
-        if metric.name == "llm.requests"
+
+    def pushed(name):
+        return [
+            list(points_of(metric).values())
+            for request in receiver.metrics
+            for resource in request.resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            if metric.name == name
+        ]
+
+    assert pushed("llm.requests") == [[1], [10]]
+    assert [[point[0] for point in points] for points in pushed("llm.request_duration")] == [
+        [1],
+        [10],
     ]
-    assert requests == [1, 10]
+
+
+def test_where_the_sdk_names_no_instance_we_do_and_anew_after_a_fork(monkeypatch):
+    plain = Resource({"service.name": "shop"})
+    monkeypatch.setattr(Resource, "create", staticmethod(lambda: plain))
+    resource = otlp._resource()
+    ours = resource.attributes["service.instance.id"]
+    assert resource.attributes == {"service.name": "shop", "service.instance.id": ours}
+    pid = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: pid + 1)
+    assert resource.attributes["service.instance.id"] != ours
 
 
 def test_our_telemetry_does_not_load_the_sdk_unless_asked(python):
