@@ -144,7 +144,7 @@ def standin(host: str, port: int, seed: int) -> None:
     serve(host=host, port=port, seed=seed)
 
 
-class _Duration(click.ParamType):
+class _Duration(click.ParamType):  # type: ignore[type-arg]
     name = "duration"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> float:
@@ -281,7 +281,8 @@ def _when(at: str | None) -> float:
 
 
 def _plain(card: Any) -> dict[str, Any]:
-    return card._asdict() | {"rates": [rate._asdict() for rate in card.rates]}
+    plain: dict[str, Any] = card._asdict()
+    return plain | {"rates": [rate._asdict() for rate in card.rates]}
 
 
 def _print_cards(cards: Sequence[price_room.ShownCard], *, every: bool) -> None:

@@ -29,12 +29,10 @@ strict = False
 
 def failed(where: str, error: BaseException) -> None:
     """Count a failure of ours, and log it the first time that it happens at this place."""
+    count(where)
     with _lock:
-        errors[where] += 1
         first = (where, type(error).__name__) not in _logged
         _logged.add((where, type(error).__name__))
-    for listener in tuple(_listeners):
-        listener(where)
     if first:
         logger.error(
             "otel-llm-usage failed in %s; your call is not affected. Further ones are only counted "
@@ -42,6 +40,14 @@ def failed(where: str, error: BaseException) -> None:
             where,
             exc_info=error,
         )
+
+
+def count(where: str) -> None:
+    """Count a failure that was logged where it happened."""
+    with _lock:
+        errors[where] += 1
+    for listener in tuple(_listeners):
+        listener(where)
 
 
 @contextmanager

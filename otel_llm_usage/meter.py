@@ -1,6 +1,7 @@
 """The one path of a call: begin, then settle exactly once; everything else reads the record."""
 
 import itertools
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -8,6 +9,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from . import guard
 from .records import Cost, Pricer, Reading, Record, Request, Sink
+
+logger = logging.getLogger("otel_llm_usage")
 
 UsageSource = Literal["reported", "partial", "estimated", "missing", "bad"]
 
@@ -62,6 +65,7 @@ class Meter:
         self._spans = spans
         self._on_begin = tuple(on_begin)
         self._attribute = attribute
+        self._said: set[tuple[str, str, str]] = set()
 
     def begin(self, request: Request) -> "Call":
         """A request is about to be sent: fix who pays, open the span, show the zero."""
@@ -84,6 +88,27 @@ class Meter:
         for record in records:
             for name, sink in self._sinks:
                 guard.call(name, sink, record)
+        if outcome.source != "reported":
+            self._say(call.request, outcome)
+
+    def _say(self, request: Request, outcome: Outcome) -> None:
+        """A provider's fault shows in the metrics each time, and in the log once."""
+        fault = _fault(outcome)
+        if fault is None:
+            return
+        said = (request.provider, request.endpoint, fault)
+        if said in self._said or len(self._said) >= _MOST_SAID:
+            return
+        self._said.add(said)
+        logger.warning(
+            "The usage of an answer cannot be counted in full: %s, %s, %s (%s). Your call is not "
+            "affected. Further ones are only counted (llm_usage_missing_total, "
+            "llm_estimated_tokens_total).",
+            request.provider,
+            request.endpoint,
+            request.model,
+            fault,
+        )
 
     def _record(self, call: "Call", outcome: Outcome, reading: Reading, index: int) -> Record:
         usage = reading.usage if outcome.billed else None
@@ -120,6 +145,19 @@ class Meter:
             return Cost("unpriced", reasons=(outcome.reason,))
         cost = guard.call("prices", self._price, call.request, reading, call.time)
         return cost or Cost("unpriced", reasons=("pricing_failed",))
+
+
+_MOST_SAID = 1000
+
+
+def _fault(outcome: Outcome) -> str | None:
+    """Why an answer that may be billed has no usage, unless that is the caller's doing."""
+    if not outcome.billed or outcome.status == "aborted":
+        return None
+    if outcome.source == "bad":
+        notes = (note for reading in outcome.readings for note in reading.notes)
+        return next((note for note in notes if note.startswith("bad_")), outcome.reason)
+    return outcome.error_type or outcome.reason
 
 
 class Call:

@@ -52,27 +52,27 @@ class Usage(NamedTuple):
     @property
     def cache_read_tokens(self) -> int | None:
         """All tokens read from caches, whatever their modality."""
-        return _sum(self[_CACHE_READ])
+        return _sum(self, _CACHE_READ)
 
     @property
     def cache_write_tokens(self) -> int | None:
         """All tokens written to caches, whatever their lifetime."""
-        return _sum(self[_CACHE_WRITE])
+        return _sum(self, _CACHE_WRITE)
 
     @property
     def input_tokens(self) -> int | None:
         """Everything billed on the input side, caches included (OpenTelemetry's meaning)."""
-        return _sum(self[_INPUT])
+        return _sum(self, _INPUT)
 
     @property
     def output_tokens(self) -> int | None:
         """Everything billed on the output side, reasoning included (OpenTelemetry's meaning)."""
-        return _sum(self[_OUTPUT])
+        return _sum(self, _OUTPUT)
 
     @property
     def total_tokens(self) -> int | None:
         """Everything billed."""
-        return _sum(self)
+        return _sum(self, slice(None))
 
     def nonzero(self) -> dict[str, int]:
         """The kinds that were billed, as a dict: `{"input": 12, "output": 3}`."""
@@ -90,8 +90,8 @@ INPUT_KINDS: tuple[str, ...] = KINDS[_INPUT]
 OUTPUT_KINDS: tuple[str, ...] = KINDS[_OUTPUT]
 
 
-def _sum(counts: tuple[int | None, ...]) -> int | None:
-    known = [count for count in counts if count is not None]
+def _sum(usage: tuple[int | None, ...], part: slice) -> int | None:
+    known = [count for count in usage[part] if count is not None]
     return sum(known) if known else None
 
 

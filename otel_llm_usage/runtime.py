@@ -70,7 +70,9 @@ class Runtime:
             on_begin=[self.metrics.touch, self.prices.warm],
             attribute=self._attribute,
         )
-        meters = Meters(self.meter, settings.on_abort, dict(settings.stream_usage))
+        meters = Meters(
+            self.meter, settings.on_abort, dict(settings.stream_usage), dict(settings.hosts)
+        )
         self.engine = Engine(_seams(settings.sdks, meters), self._seam_changed)
         self.server: Any = None
 
@@ -114,6 +116,10 @@ class Runtime:
         settle_live()
         guard.call("flush", self.telemetry.force_flush)
 
+    def reload_prices(self) -> bool:
+        """Read the price files again; a broken one changes nothing: False, and a log line."""
+        return self.prices.reload()
+
     def status(self) -> dict[str, Any]:
         """What is patched, from where, with which prices of which date."""
         return {
@@ -151,7 +157,7 @@ class PriceLibrary:
         self._files = tuple(Path(name) for name in settings.prices)
         self._base = Path(settings.price_data) if settings.price_data else None
         self._stale_after = settings.stale_after_days
-        self._catalogue: prices.Catalogue | None = None
+        self._holder: prices.CatalogueHolder | None = None
         self._lock = threading.Lock()
         self._warming = False
         if self._files:
@@ -161,17 +167,22 @@ class PriceLibrary:
     @property
     def catalogue(self) -> prices.Catalogue:
         """The catalogue, loaded now if it has to be."""
-        return self._catalogue or self._load()
+        return (self._holder or self._load()).catalogue
 
-    def _load(self) -> prices.Catalogue:
+    def _load(self) -> prices.CatalogueHolder:
         with self._lock:
-            if self._catalogue is None:
-                self._catalogue = prices.load_catalogue(
-                    user_files=self._files,
+            if self._holder is None:
+                catalogue = prices.load_catalogue(
+                    user_files=self._files[::-1],  # the room lets the first one win
                     base_data=self._base,
                     stale_after_days=self._stale_after,
                 )
-            return self._catalogue
+                self._holder = prices.CatalogueHolder(catalogue, on_error=_reload_failed)
+            return self._holder
+
+    def reload(self) -> bool:
+        """Read all price files again; False, a log line and a count if one is broken now."""
+        return self._load().reload()
 
     def price(self, request: Request, reading: Reading, at: float) -> Cost:
         """See `Pricer`."""
@@ -189,12 +200,16 @@ class PriceLibrary:
 
     def ages(self) -> Mapping[str, float]:
         """Seconds since each layer of the catalogue was made; nothing before it is loaded."""
-        catalogue = self._catalogue
-        if catalogue is None:
+        if self._holder is None:
             return {}
+        catalogue = self._holder.catalogue
         now = time.time()
         ages = {layer.name: catalogue.age_seconds(layer.name, now) for layer in catalogue.layers}
         return {name: age for name, age in ages.items() if age is not None}
+
+
+def _reload_failed() -> None:
+    guard.count("prices.reload")
 
 
 _runtime: Runtime | None = None
@@ -218,6 +233,7 @@ def instrument(
     spans: Literal["auto", "always", "never"] | None = None,
     on_abort: Literal["estimate", "drain", "ignore"] | None = None,
     stream_usage: Mapping[str, str] | None = None,
+    hosts: Mapping[str, str] | None = None,
     prices: Sequence[str | os.PathLike[str]] | None = None,
     price_data: str | None = None,
     stale_after_days: int | None = None,
@@ -249,6 +265,7 @@ def instrument(
         "spans": spans,
         "on_abort": on_abort,
         "stream_usage": stream_usage,
+        "hosts": hosts,
         "prices": prices,
         "price_data": price_data,
         "stale_after_days": stale_after_days,

@@ -24,7 +24,7 @@ class agent:  # noqa: N801 (a block reads `with agent("planner"):`)
     __slots__ = ("_token", "name")
 
     def __init__(self, name: str) -> None:
-        if not isinstance(name, str) or not name:
+        if not isinstance(name, str) or not name:  # type: ignore[redundant-expr]
             raise TypeError(f"agent() takes a name, a string that is not empty: got {name!r}")
         self.name = name
 

@@ -41,6 +41,8 @@ class Settings:
     """A stream left early: estimate what is unknown, read it to the end, or count it as unknown."""
     stream_usage: Mapping[str, str] = field(default_factory=dict)
     """By host (`*` for all): `auto`, `always` or `never` ask for the usage of OpenAI chat streams."""
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    """Whose host it is, where its name does not tell: `{"llm.corp.example": "groq"}`."""
     prices: tuple[str, ...] = ()
     """Price files (TOML), each over the ones before it."""
     price_data: str | None = None
@@ -95,6 +97,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "spans": str,
     "on_abort": str,
     "stream_usage": _pairs,
+    "hosts": _pairs,
     "prices": _words,
     "price_data": str,
     "stale_after_days": int,
@@ -187,7 +190,8 @@ def _checked(settings: Settings) -> Settings:
         if one.name in ("sdks", "metric_labels", "prices"):
             value = (value,) if isinstance(value, str | os.PathLike) else tuple(value)
             value = tuple(os.fspath(item) for item in cast(Sequence[Any], value))
-            settings = replace(settings, **{one.name: value})
+            changed: dict[str, Any] = {one.name: value}
+            settings = replace(settings, **changed)
         _check_type(one.name, value)
         for word in value if isinstance(value, tuple) else (value,):
             allowed = _CHOICES.get(one.name)
@@ -215,6 +219,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "spans": (str,),
     "on_abort": (str,),
     "stream_usage": (Mapping,),
+    "hosts": (Mapping,),
     "stale_after_days": (int,),
     "metrics_host": (str,),
     "metrics_port": (int, type(None)),

@@ -8,6 +8,7 @@ asked for. `_process_response` is given each successful physical response before
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 from .. import guard, providers
@@ -81,9 +82,10 @@ class Stainless:
             try:
                 return wrapped(*args, **kwargs)
             except BaseException as error:
-                if not self._refused_our_question(frame, error):
-                    self._failed(frame, error)
-                    raise
+                if self._refused_our_question(frame, error):
+                    continue
+                self._failed(frame, error)
+                raise
             finally:
                 _frame.reset(token)
 
@@ -97,9 +99,10 @@ class Stainless:
             try:
                 return await wrapped(*args, **kwargs)
             except BaseException as error:
-                if not self._refused_our_question(frame, error):
-                    self._failed(frame, error)
-                    raise
+                if self._refused_our_question(frame, error):
+                    continue
+                self._failed(frame, error)
+                raise
             finally:
                 _frame.reset(token)
 
@@ -192,7 +195,7 @@ class Stainless:
             return
         marked.call.seen = True
         observation = Observation(
-            marked.call, self._meters.on_abort, lambda body=marked.request_body: body
+            marked.call, self._meters.on_abort, partial(_itself, marked.request_body)
         )
         observation.headers(response.headers)
         if hasattr(response, "_content"):
@@ -230,6 +233,10 @@ def _with_version(client: Any, options: Any) -> str:
         if isinstance(version, str):
             return f"{options.url}?api-version={version}"
     return str(options.url)
+
+
+def _itself(body: bytes | None) -> bytes | None:
+    return body
 
 
 def _attach(request: Any, marked: _Marked) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from urllib.parse import parse_qs
 
 from ..records import NOTHING
-from .hosts import locate, path_of
+from .hosts import address_of, locate, path_of
 from .values import parsed
 
 Policy = Literal["inject", "inject_strip", "leave"]
@@ -45,14 +45,17 @@ def stream_usage_policy(
     client: str = "",
     override: Mapping[str, str] = NOTHING,
 ) -> Policy:
-    """Whether to ask this stream for its usage. `override`: `auto`, `always`, `never` by host."""
+    """Whether to ask this stream for its usage.
+
+    `override`: `auto`, `always` or `never` by host, by `host:port`, or for all others as `*`.
+    """
     if body.get("stream") is not True or not _chat(url):
         return "leave"
     options = body.get("stream_options")
     if isinstance(options, Mapping) and options.get("include_usage") is True:
         return "leave"
     vendor, platform, address, version = _served(base_url, url, client)
-    said = override.get(address or "", "auto") if override else "auto"
+    said = _said(override, *address_of(url if "://" in url else base_url)) if override else "auto"
     if said == "never":
         return "leave"
     policy = _POLICIES.get(vendor, "leave" if vendor.startswith("huggingface") else "inject")
@@ -61,6 +64,13 @@ def stream_usage_policy(
     if platform == "azure" and (body.get("data_sources") is not None or _too_old(version)):
         return "leave"
     return policy
+
+
+def _said(override: Mapping[str, str], address: str | None, port: int | None) -> str:
+    for host in (f"{address}:{port}", f"{address}", "*"):
+        if host in override:
+            return override[host]
+    return "auto"
 
 
 def usage_filter(

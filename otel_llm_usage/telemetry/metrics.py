@@ -20,12 +20,11 @@ from prometheus_client.metrics_core import Metric
 from .. import guard
 from ..errors import ConfigurationError
 from ..records import KINDS, NOTHING, PICO, Record, Request
+from . import definitions
+from .definitions import Definition
 from .gen_ai import GenAI
-from .otel_metrics import Export, Gauged, Points
+from .otel_metrics import Export, Gauged, Points, Read
 from .series import Counters, Distribution, Family, Histograms, Moment, Total, Values, multiprocess
-
-DURATIONS = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 8, 13, 20, 30, 60, 120, 300)
-"""Upper bounds of the buckets of the durations, in seconds."""
 
 _USUAL: Mapping[str, tuple[str, ...]] = {
     "embeddings": ("input",),
@@ -35,7 +34,6 @@ _CONVERSATION = ("input", "cache_read", "output", "reasoning")
 _WRITES_CACHES = frozenset({"anthropic", "aws.bedrock"})
 """Providers whose answers say what was written to a cache, and for how long."""
 
-_RESERVED = frozenset({"type", "provider", "model", "agent", "operation", "status", "le"})
 _NO_SOURCE = frozenset({"missing", "bad"})
 _NO_PRICE = frozenset({"partial", "unpriced"})
 _UNKNOWN = "unknown"
@@ -71,7 +69,7 @@ class Metrics:
         `meter_provider`: an OpenTelemetry `MeterProvider` that is shown the same numbers.
         `catalogue_age`: seconds since each layer of the price table was made.
         """
-        clash = sorted(_RESERVED.intersection(labels))
+        clash = sorted(definitions.RESERVED.intersection(labels))
         if clash:
             raise ConfigurationError(
                 f"the metrics have a label {clash[0]!r} already: name yours differently"
@@ -102,119 +100,48 @@ class Metrics:
         _living.add(self)
 
     def _make_families(self, namespace: str) -> None:
-        prefix, otel_prefix = (f"{namespace}_", f"{namespace}.") if namespace else ("", "")
-        who = ("provider", "model", "agent", *self._extra)
+        def described(what: Definition) -> tuple[str, str, tuple[str, ...], str, str]:
+            labels = what.all_labels(self._extra)
+            name = what.family(namespace)
+            return name, what.documentation, labels, what.otel(namespace), what.unit
 
-        def counters(name: str, unit: str, documentation: str, *labels: str) -> Counters:
-            return Counters(
-                prefix + name,
-                documentation,
-                labels,
-                otel=otel_prefix + name,
-                unit=unit,
-                scale=PICO if unit == "{USD}" else 1,
-            )
+        def counters(what: Definition) -> Counters:
+            scale = PICO if what is definitions.COST else 1
+            return Counters(*described(what), scale=scale)
 
-        def histograms(name: str, documentation: str) -> Histograms:
-            return Histograms(
-                f"{prefix}{name}_seconds",
-                documentation,
-                ("provider", "model", "operation"),
-                otel=otel_prefix + name,
-                unit="s",
-                bounds=DURATIONS,
-            )
+        def histograms(what: Definition) -> Histograms:
+            return Histograms(*described(what), bounds=definitions.DURATIONS)
 
-        def gauge(name: str, documentation: str, *labels: str, mode: Any) -> Gauge:
+        def gauge(what: Definition, read: Read) -> Gauge:
+            self.gauged.append(Gauged(what.otel(namespace), what.unit, what.documentation, read))
             return Gauge(
-                prefix + name, documentation, labels, registry=None, multiprocess_mode=mode
+                what.family(namespace),
+                what.documentation,
+                what.labels,
+                registry=None,
+                multiprocess_mode=what.mode or "all",
             )
 
-        self.tokens = counters(
-            "tokens", "{token}", "Billed tokens, in disjoint types.", "type", *who
-        )
-        self.cost = counters("cost", "{USD}", "What was billed, in US dollars.", "type", *who)
-        self.requests = counters(
-            "requests", "{request}", "Requests to providers.", *who, "operation", "status"
-        )
-        self.estimated = counters(
-            "estimated_tokens",
-            "{token}",
-            "The part of the billed tokens that is our estimate.",
-            "type",
-            *who,
-        )
-        self.unpriced_requests = counters(
-            "unpriced_requests",
-            "{request}",
-            "Billed answers whose cost is not known, or only a part of it.",
-            "provider",
-            "model",
-            "reason",
-        )
-        self.unpriced_tokens = counters(
-            "unpriced_tokens",
-            "{token}",
-            "Billed tokens without a known price.",
-            "type",
-            "provider",
-            "model",
-        )
-        self.missing = counters(
-            "usage_missing",
-            "{request}",
-            "Billed answers without readable usage.",
-            "provider",
-            "model",
-            "reason",
-        )
-        self.errors = counters(
-            "instrumentation_errors",
-            "{error}",
-            "Failures of the instrumentation itself.",
-            "where",
-        )
-        self.duration = histograms("request_duration", "From the request to the end of its answer.")
-        self.first_token = histograms(
-            "time_to_first_token", "From the request to the first event of a stream."
-        )
-        self.catalogue_age = gauge(
-            "price_catalogue_age_seconds",
-            "Time since a layer of the price table was made.",
-            "layer",
-            mode="mostrecent",
-        )
-        self.seam_patched = gauge(
-            "seam_patched",
-            "Whether a place of an SDK is instrumented; 0: calls there are not counted.",
-            "sdk",
-            "seam",
-            mode="livemax",
-        )
-        self.build_info = gauge(
-            "build_info", "What runs here.", "version", "python", mode="livemax"
-        )
-        self.gauged = (
-            Gauged(
-                f"{otel_prefix}price_catalogue_age",
-                "s",
-                "Time since a layer of the price table was made.",
-                self._age_points,
-            ),
-            Gauged(
-                f"{otel_prefix}seam_patched",
-                "",
-                "Whether a place of an SDK is instrumented; 0: calls there are not counted.",
-                self._seam_points,
-            ),
-            Gauged(f"{otel_prefix}build_info", "", "What runs here.", self._build_points),
-        )
+        self.gauged: list[Gauged] = []
+        self.tokens = counters(definitions.TOKENS)
+        self.cost = counters(definitions.COST)
+        self.requests = counters(definitions.REQUESTS)
+        self.estimated = counters(definitions.ESTIMATED)
+        self.unpriced_requests = counters(definitions.UNPRICED_REQUESTS)
+        self.unpriced_tokens = counters(definitions.UNPRICED_TOKENS)
+        self.missing = counters(definitions.MISSING)
+        self.errors = counters(definitions.ERRORS)
+        self.duration = histograms(definitions.DURATION)
+        self.first_token = histograms(definitions.FIRST_TOKEN)
+        self.catalogue_age = gauge(definitions.CATALOGUE_AGE, self._age_points)
+        self.seam_patched = gauge(definitions.SEAM_PATCHED, self._seam_points)
+        self.build_info = gauge(definitions.BUILD_INFO, self._build_points)
 
     def _age_points(self) -> Points:
         return [({"layer": layer}, seconds) for layer, seconds in self.ages().items()]
 
     def _seam_points(self) -> Points:
-        return [({"sdk": sdk, "seam": name}, v) for (sdk, name), v in self._seams.items()]
+        return [({"sdk": sdk, "seam": name}, v) for (sdk, name), v in list(self._seams.items())]
 
     def _build_points(self) -> Points:
         version, python = self._build
@@ -269,6 +196,8 @@ class Metrics:
 
     def close(self) -> None:
         """Take the metrics out of the registry."""
+        if self not in _living:
+            return
         _living.discard(self)
         self._stop_listening()
         if self._export is not None:

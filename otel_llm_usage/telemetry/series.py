@@ -52,7 +52,7 @@ class Family:
     kind: str
 
     def __init__(
-        self, name: str, documentation: str, labels: Sequence[str], *, otel: str, unit: str
+        self, name: str, documentation: str, labels: Sequence[str], otel: str, unit: str
     ) -> None:
         self.name = name
         """As Prometheus says it, without `_total`."""
@@ -97,12 +97,12 @@ class Counters(Family):
         name: str,
         documentation: str,
         labels: Sequence[str],
-        *,
         otel: str,
         unit: str,
+        *,
         scale: int = 1,
     ) -> None:
-        super().__init__(name, documentation, labels, otel=otel, unit=unit)
+        super().__init__(name, documentation, labels, otel, unit)
         self.scale = scale
         """How many of what is counted make one of what is shown: 10**12 for pico-dollars."""
         self.series: dict[tuple[str, ...], Total] = {}
@@ -169,12 +169,12 @@ class Histograms(Family):
         name: str,
         documentation: str,
         labels: Sequence[str],
-        *,
         otel: str,
         unit: str,
+        *,
         bounds: Sequence[float],
     ) -> None:
-        super().__init__(name, documentation, labels, otel=otel, unit=unit)
+        super().__init__(name, documentation, labels, otel, unit)
         self.bounds = tuple(float(bound) for bound in bounds)
         self.names = tuple(_go(bound) for bound in (*self.bounds, float("inf")))
         self.series: dict[tuple[str, ...], Distribution] = {}

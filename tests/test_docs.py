@@ -1,0 +1,34 @@
+"""What is documented is what there is."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from otel_llm_usage.settings import Settings, variables
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_every_setting_and_its_variable_are_documented():
+    page = (ROOT / "docs" / "settings.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| `(\w+)` \|", page, re.MULTILINE))
+    assert rows == variables()
+    assert set(rows) == {one.name for one in fields(Settings)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[\w-]+)?\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_the_python_of_the_readme_runs(llm_standin, python):
+    readme = (ROOT / "README.md").read_text()
+    examples = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    assert len(examples) >= 2
+    for example in examples:
+        python(example.replace("metrics_port=9464", "metrics_port=0"), **llm_standin.environment())
+    assert [bill.endpoint for bill in llm_standin.ledger] == ["chat.completions"]

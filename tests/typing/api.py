@@ -1,0 +1,45 @@
+"""The public API as a typed application uses it. Never run: mypy reads it."""
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import assert_type
+
+import otel_llm_usage
+from otel_llm_usage import Cost, CostLine, Record, Runtime, Usage, agent, instrument, price
+
+records: list[Record] = []
+runtime = instrument(
+    sinks=[records.append],
+    config="llm.toml",
+    metrics_port=9464,
+    metric_labels=("team",),
+    spans="never",
+    on_abort="drain",
+    stream_usage={"*": "auto"},
+    prices=["contract.toml"],
+)
+assert_type(runtime, Runtime)
+runtime.flush()
+runtime.close()
+
+with agent("planner"):
+    pass
+
+
+def sink(record: Record) -> None:
+    assert_type(record.model, str)
+    assert_type(record.cost, Cost)
+    assert_type(record.cost_usd, Decimal | None)
+    assert_type(record.usage, Usage | None)
+    assert_type(record.labels, Mapping[str, str])
+    if record.usage is not None:
+        assert_type(record.usage.input_tokens, int | None)
+        assert_type(record.usage.nonzero(), dict[str, int])
+
+
+instrument(sinks=[sink])
+cost = price({"prompt_tokens": 1}, provider="openai", model="gpt-5", at=date(2026, 11, 20))
+cost = price("{}", provider="openai", at=datetime.now(UTC), request={}, response={})
+assert_type(cost.lines, tuple[CostLine, ...])
+otel_llm_usage.uninstrument()
