@@ -138,5 +138,5 @@ DEFINITIONS = (
     SEAM_PATCHED,
     BUILD_INFO,
 )
-RESERVED = frozenset(label for one in DEFINITIONS for label in one.labels) | {"le", "pid"}
-"""Label names that are taken."""
+RESERVED = {"le", "pid"}.union(*(one.labels for one in DEFINITIONS if "agent" in one.labels))
+"""Label names that the user's labels would clash with."""

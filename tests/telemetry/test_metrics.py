@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from otel_llm_usage import guard
 from otel_llm_usage.errors import ConfigurationError
 from otel_llm_usage.records import KINDS, Cost, Usage
+from otel_llm_usage.telemetry import definitions
 from otel_llm_usage.telemetry.metrics import Metrics
 
 
@@ -340,10 +341,35 @@ def test_both_formats_can_be_parsed_and_agree(metrics, record):
     } <= names
 
 
+def test_what_is_exposed_is_what_is_defined(metrics, record, scrape):
+    counted = metrics(labels=("team",))
+    exposed = {metric.name: metric for metric in counted.describe()}
+    defined = {one.family("llm"): one for one in definitions.DEFINITIONS}
+    assert exposed.keys() == defined.keys()
+    for name, one in defined.items():
+        assert exposed[name].type == one.kind
+        assert exposed[name].documentation == one.documentation
+    assert definitions.TOKENS.exposed() == "llm_tokens_total"
+    assert definitions.TOKENS.exposed("") == "tokens_total"
+    assert definitions.DURATION.exposed() == "llm_request_duration_seconds"
+    counted(record())
+    labels = {sample.name: set(sample.labels) for sample in scrape(counted).samples}
+    assert labels["llm_tokens_total"] == {"type", "provider", "model", "agent", "team"}
+    assert labels["llm_requests_total"] == {
+        "provider",
+        "model",
+        "agent",
+        "team",
+        "operation",
+        "status",
+    }
+
+
 def test_closing_takes_everything_out_of_the_registry(record):
     registry = CollectorRegistry()
     first = Metrics(registry=registry)
     first(record())
+    first.close()
     first.close()
     assert list(registry.collect()) == []
     second = Metrics(registry=registry)
