@@ -116,7 +116,7 @@ class GoogleGenAI:
         described = providers.describe(
             "google",
             method,
-            path,
+            _placed(client, path),
             body,
             base_url=str(_option(options, "base_url") or ""),
             client="vertex" if getattr(client, "vertexai", False) else "",
@@ -124,6 +124,14 @@ class GoogleGenAI:
         )
         call = begin(self._meters.meter, described) if described is not None else None
         return None if call is None else _GoogleObservation(call, self._meters, body)
+
+
+def _placed(client: Any, path: str) -> str:
+    """The path below the project, as Vertex gets it: the location is part of the price."""
+    location = getattr(client, "location", None)
+    if not (getattr(client, "vertexai", False) and location) or path.startswith("projects/"):
+        return path
+    return f"projects/{getattr(client, 'project', None)}/locations/{location}/{path}"
 
 
 def _arguments(
