@@ -49,7 +49,7 @@ def _read(seen: Seen, memory: Memory) -> Ask:
     contents = contents if isinstance(contents, list) else [contents]
     config = body.get("generationConfig") or {}
     tools = [
-        Tool(f["name"], f.get("parameters") or f.get("parametersJsonSchema") or {})
+        Tool(f["name"], _parameters(f))
         for tool in body.get("tools") or ()
         for f in tool.get("functionDeclarations") or ()
     ]
@@ -72,6 +72,15 @@ def _read(seen: Seen, memory: Memory) -> Ask:
     held = body.get("cachedContent")
     # A named cache holds 4,096 tokens of text, whatever was put into it.
     return ask._replace(cache=None, media={**ask.media, "cache_read": 4096}) if held else ask
+
+
+def _parameters(function: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema of a function's arguments; the SDK has sent its name in both spellings."""
+    for name in ("parameters", "parametersJsonSchema", "parameters_json_schema"):
+        if function.get(name):
+            schema: Mapping[str, Any] = function[name]
+            return schema
+    return {}
 
 
 def _turns(contents: list[Any]) -> int:
