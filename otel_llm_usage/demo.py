@@ -417,10 +417,10 @@ class Audit:
         known = sum((record.cost.known for record in self._records), Decimal(0))
         if self._served["llm_tokens_total"] != tokens:
             found.append(
-                f"/metrics served {self._served['tokens']} tokens, the records have {tokens}"
+                f"/metrics served {self._served['llm_tokens_total']} tokens, the records have {tokens}"
             )
         if _micro(self._served["llm_cost_total"]) != _micro(known):
-            found.append(f"/metrics served ${self._served['cost']}, the records have ${known}")
+            found.append(f"/metrics served ${self._served['llm_cost_total']}, the records have ${known}")
         if not self._rows[first]:
             found.append("nothing was billed")
         if guard.errors:

@@ -54,7 +54,7 @@ def stream_usage_policy(
     options = body.get("stream_options")
     if isinstance(options, Mapping) and options.get("include_usage") is True:
         return "leave"
-    vendor, platform, address, version = _served(base_url, url, client)
+    vendor, platform, version = _served(base_url, url, client)
     said = _said(override, *address_of(url if "://" in url else base_url)) if override else "auto"
     if said == "never":
         return "leave"
@@ -123,7 +123,7 @@ def _chat(url: str) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _served(base_url: str, url: str, client: str) -> tuple[str, str, str | None, str | None]:
+def _served(base_url: str, url: str, client: str) -> tuple[str, str, str | None]:
     absolute = "://" in url.partition("?")[0]
     path = path_of(url) if absolute else path_of(base_url) + url
     place = locate("openai", client, url if absolute else base_url, path)
@@ -132,7 +132,7 @@ def _served(base_url: str, url: str, client: str) -> tuple[str, str, str | None,
         version = version or next(
             iter(parse_qs(text.partition("?")[2]).get("api-version", [])), None
         )
-    return place.host.vendor, place.host.platform, place.address, version
+    return place.host.vendor, place.host.platform, version
 
 
 def _too_old(version: str | None) -> bool:

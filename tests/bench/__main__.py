@@ -70,7 +70,9 @@ MESSAGE = {
     },
 }
 GEMINI = {
-    "candidates": [{"content": {"parts": [{"text": TEXT}], "role": "model"}, "finishReason": "STOP"}],
+    "candidates": [
+        {"content": {"parts": [{"text": TEXT}], "role": "model"}, "finishReason": "STOP"}
+    ],
     "usageMetadata": {
         "promptTokenCount": 120,
         "candidatesTokenCount": 80,
@@ -237,7 +239,9 @@ def start_up() -> tuple[float, float]:
         "assert not {'openai', 'anthropic', 'google.genai', 'genai_prices'} & set(sys.modules)"
     )
     times = [
-        float(subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout)
+        float(
+            subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout
+        )
         for _ in range(7)
     ]
     return min(times), statistics.median(times)

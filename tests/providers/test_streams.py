@@ -78,6 +78,11 @@ def test_the_user_decides_for_a_host(said, policy):
     override = {"api.groq.com": said}
     url = "https://api.groq.com/openai/v1"
     assert stream_usage_policy(url, CHAT, ASKED, override=override) == policy
+    everywhere = {"*": said}
+    assert stream_usage_policy(url, CHAT, ASKED, override=everywhere) == policy
+    gateway = "http://127.0.0.1:8080/v1"
+    on_the_port = {"127.0.0.1:8080": "never", "127.0.0.1": "always", "*": "always"}
+    assert stream_usage_policy(gateway, CHAT, ASKED, override=on_the_port) == "leave"
     never = {"api.openai.com": "never"}
     assert stream_usage_policy("https://api.openai.com/v1", CHAT, ASKED, override=never) == "leave"
 
