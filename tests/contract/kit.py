@@ -214,11 +214,13 @@ SEAMS = (
 
 
 def classes() -> dict[tuple[str, str], dict[str, Any]]:
-    """Everything that stands in the SDK classes that we touch."""
+    """Every function that stands in the SDK classes that we touch."""
     found = {}
     for module, path in SEAMS:
         kind = path.partition(".")[0]
-        found[module, kind] = dict(vars(getattr(importlib.import_module(module), kind)))
+        members = vars(getattr(importlib.import_module(module), kind))
+        # what is no function is the SDK's own state: google-genai notes there what it has warned of
+        found[module, kind] = {name: one for name, one in members.items() if callable(one)}
     return found
 
 
@@ -227,7 +229,7 @@ CLEAN = classes()
 
 
 def is_clean() -> bool:
-    """Whether every member of the SDKs' classes is the very object that it was at first."""
+    """Whether every function of the SDKs' classes is the very object that it was at first."""
     return all(
         now.keys() == CLEAN[place].keys() and all(now[k] is v for k, v in CLEAN[place].items())
         for place, now in classes().items()
@@ -276,6 +278,7 @@ def _run(shape: Shape, mode: Mode, records: list[Record]) -> Ran:
 async def _program(shape: Shape, caller: Caller) -> tuple[Any, BaseException | None]:
     with agent("contract"), warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "Inheritance class AiohttpClientSession")
         try:
             return plain(await shape.run(caller)), None
         except Exception as error:
@@ -385,7 +388,9 @@ def _exact_records(shape: Shape, ran: Ran) -> None:
     for i, record in enumerate(records):
         expected = _expected(shape, ran, i) | dict(told[i])
         assert {name: _fact(record, name) for name in expected} == expected
-        _plausible(record, ran)
+        if record.usage is not None and "cost.status" not in expected:
+            assert record.cost.status in ("priced", "derived"), record.cost
+        _plausible(record)
     assert len({record.id for record in records}) == len(records)
 
 
@@ -410,7 +415,7 @@ def _expected(shape: Shape, ran: Ran, i: int) -> dict[str, Any]:
         "notes": (),
     }
     if len(ran.bills) == len(ran.records):
-        bill = ran.bills[i]
+        bill = _bills_in_order(ran)[i]
         expected |= {
             "usage": dict(bill.usage),
             "units": dict(bill.units),
@@ -419,6 +424,14 @@ def _expected(shape: Shape, ran: Ran, i: int) -> dict[str, Any]:
             "tier": bill.tier,
         }
     return expected
+
+
+def _bills_in_order(ran: Ran) -> list[Any]:
+    """The bills in the order of the records: answers may overlap."""
+    ids = [record.response_id for record in ran.records]
+    if set(ids) != {bill.id for bill in ran.bills}:
+        return list(ran.bills)
+    return sorted(ran.bills, key=lambda bill: ids.index(bill.id))
 
 
 FAILED: Mapping[str, Any] = {
@@ -446,10 +459,9 @@ def _fact(record: Record, name: str) -> Any:
     return value
 
 
-def _plausible(record: Record, ran: Ran) -> None:
+def _plausible(record: Record) -> None:
     """What can't be known beforehand."""
     assert record.duration is not None
     assert record.duration > 0
     if record.time_to_first_chunk is not None:
         assert 0 < record.time_to_first_chunk <= record.duration
-    assert record.usage is None or record.cost.status in ("priced", "derived", "not_billed")

@@ -40,9 +40,7 @@ audio = partial(
     endpoint="audio.transcriptions",
     asked="gpt-4o-transcribe",
 )
-free = partial(
-    Shape, provider="openai", endpoint="none", asked=None, records=0, bills=0
-)
+free = partial(Shape, provider="openai", endpoint="none", asked=None, records=0, bills=0)
 
 CHAT: Mapping[str, Any] = {"model": "gpt-4.1-mini", "messages": ASK}
 TOOLS = [
@@ -144,9 +142,7 @@ async def chat_post_stream(call: Caller) -> Any:
 
 async def chat_post_raw(call: Caller) -> Any:
     body = {**CHAT}
-    return await done(
-        call.openai().post("/chat/completions", body=body, cast_to=httpx2.Response)
-    )
+    return await done(call.openai().post("/chat/completions", body=body, cast_to=httpx2.Response))
 
 
 async def chat_turns(call: Caller) -> Any:

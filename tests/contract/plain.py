@@ -1,6 +1,5 @@
 """Everything that a caller can see of what an SDK gave back, as plain data that can be compared."""
 
-import dataclasses
 import enum
 import functools
 import types
@@ -106,6 +105,15 @@ def _error(value: BaseException) -> dict[str, Any]:
     return seen
 
 
+def _aiohttp(value: Any) -> dict[str, Any]:
+    return {
+        "status": (value.status, value.reason),
+        "headers": _headers(value.headers),
+        "url": str(value.url),
+        "closed": value.closed,
+    }
+
+
 def _stream(value: Any) -> dict[str, Any]:
     return {"response": plain(value.response)}
 
@@ -137,12 +145,8 @@ _LOOKS: tuple[tuple[Any, Any], ...] = (
 _BY_NAME: Mapping[str, Any] = {
     "BaseAPIResponse": _api_response,
     "LegacyAPIResponse": _api_response,
+    "ClientResponse": _aiohttp,
     "Stream": _stream,
     "AsyncStream": _stream,
     "HttpResponse": lambda value: {"headers": _headers(value.headers)},
 }
-
-
-def dataclass_fields(value: Any) -> dict[str, Any]:
-    """The fields of a dataclass."""
-    return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}

@@ -2,10 +2,10 @@
 
 import pytest
 
-from . import openai_shapes
+from . import anthropic_shapes, gemini_shapes, openai_shapes
 from .kit import Mode, Shape, check
 
-SHAPES: list[Shape] = [*openai_shapes.SHAPES]
+SHAPES: list[Shape] = [*openai_shapes.SHAPES, *anthropic_shapes.SHAPES, *gemini_shapes.SHAPES]
 
 
 @pytest.mark.parametrize(
