@@ -420,7 +420,9 @@ class Audit:
                 f"/metrics served {self._served['llm_tokens_total']} tokens, the records have {tokens}"
             )
         if _micro(self._served["llm_cost_total"]) != _micro(known):
-            found.append(f"/metrics served ${self._served['llm_cost_total']}, the records have ${known}")
+            found.append(
+                f"/metrics served ${self._served['llm_cost_total']}, the records have ${known}"
+            )
         if not self._rows[first]:
             found.append("nothing was billed")
         if guard.errors:

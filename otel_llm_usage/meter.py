@@ -31,6 +31,8 @@ class Spans(Protocol):
     """Opens a span when a call begins, closes it with the records of the call."""
 
     def start(self, request: Request, agent: str, labels: Mapping[str, str]) -> Any: ...
+    def attach(self, handle: Any) -> Any: ...
+    def detach(self, handle: Any, token: Any) -> None: ...
     def finish(self, handle: Any, records: Sequence[Record]) -> None: ...
 
 
@@ -62,7 +64,7 @@ class Meter:
     ) -> None:
         self._price = price
         self._sinks = tuple(sinks)
-        self._spans = spans
+        self.spans = spans
         self._on_begin = tuple(on_begin)
         self._attribute = attribute
         self._said: set[tuple[str, str, str]] = set()
@@ -73,8 +75,8 @@ class Meter:
         call = Call(self, request, agent, labels)
         for start in self._on_begin:
             guard.call("begin", start, request, agent, labels)
-        if self._spans is not None:
-            call.span = guard.call("spans.start", self._spans.start, request, agent, labels)
+        if self.spans is not None:
+            call.span = guard.call("spans.start", self.spans.start, request, agent, labels)
         return call
 
     def emit(self, call: "Call", outcome: Outcome) -> None:
@@ -83,8 +85,8 @@ class Meter:
             self._record(call, outcome, reading, index)
             for index, reading in enumerate(outcome.readings or (Reading(),))
         ]
-        if self._spans is not None and call.span is not None:
-            guard.call("spans.finish", self._spans.finish, call.span, records)
+        if self.spans is not None and call.span is not None:
+            guard.call("spans.finish", self.spans.finish, call.span, records)
         for record in records:
             for name, sink in self._sinks:
                 guard.call(name, sink, record)
@@ -164,6 +166,7 @@ class Call:
     """One passage along the path. `settle` may be called from anywhere; the first one counts."""
 
     __slots__ = (
+        "_attached",
         "_begun",
         "_meter",
         "_unsettled",
@@ -182,6 +185,7 @@ class Call:
     ) -> None:
         self._meter = meter
         self._unsettled = [True]
+        self._attached: Any = None
         self._begun = time.perf_counter()
         self.time = time.time()
         self.id = f"{_process_id}{next(_numbers):016x}"
@@ -200,6 +204,18 @@ class Call:
     def elapsed(self) -> float:
         """Seconds since the call began."""
         return time.perf_counter() - self._begun
+
+    def activate(self) -> None:
+        """Make the span current: the SDK is about to send. In the task that will deactivate it."""
+        spans = self._meter.spans
+        if spans is not None and self.span is not None and self._attached is None:
+            self._attached = guard.call("spans.attach", spans.attach, self.span)
+
+    def deactivate(self) -> None:
+        """The answer is there, or the request has failed. May be called again."""
+        token, self._attached = self._attached, None
+        if token is not None and self._meter.spans is not None:
+            guard.call("spans.detach", self._meter.spans.detach, self.span, token)
 
     def chunk_arrived(self) -> None:
         """Remember when the first event of a stream came."""

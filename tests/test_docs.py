@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from otel_llm_usage.settings import Settings, variables
+from otel_llm_usage.telemetry.definitions import DEFINITIONS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -32,3 +33,14 @@ def test_the_python_of_the_readme_runs(llm_standin, python):
     for example in examples:
         python(example.replace("metrics_port=9464", "metrics_port=0"), **llm_standin.environment())
     assert [bill.endpoint for bill in llm_standin.ledger] == ["chat.completions"]
+
+
+def test_the_page_of_the_metrics_is_what_the_code_defines():
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    rows = [
+        f"| `{one.exposed()}` | {one.kind} | {', '.join(f'`{label}`' for label in one.labels)} "
+        f"| {one.documentation} |"
+        for one in DEFINITIONS
+    ]
+    table = [line for line in page.splitlines() if line.startswith("| `llm_")]
+    assert sorted(table) == sorted(rows)

@@ -108,6 +108,7 @@ class GoogleGenAI:
         except BaseException as error:
             observation.failed(error)
             raise
+        observation.call.deactivate()
         return _observed(chunks, observation)
 
     def _begin(self, client: Any, args: Any, kwargs: dict[str, Any]) -> "_GoogleObservation | None":
@@ -123,7 +124,10 @@ class GoogleGenAI:
             hosts=self._meters.hosts,
         )
         call = begin(self._meters.meter, described) if described is not None else None
-        return None if call is None else _GoogleObservation(call, self._meters, body)
+        if call is None:
+            return None
+        call.activate()
+        return _GoogleObservation(call, self._meters, body)
 
 
 def _placed(client: Any, path: str) -> str:
@@ -155,8 +159,13 @@ class _GoogleObservation:
             call, meters.on_abort, lambda: json.dumps(body, default=str).encode()
         )
 
+    @property
+    def call(self) -> Call:
+        return self._observation.call
+
     def whole(self, response: Any) -> None:
         """A whole response: `SdkHttpResponse`, or its body as a dict (up to 1.20)."""
+        self.call.deactivate()
         guard.call("observe", self._whole, response)
         self._observation.finish("eof")
 
@@ -167,6 +176,7 @@ class _GoogleObservation:
 
     def chunk(self, response: Any) -> None:
         """One chunk of a stream."""
+        self.call.deactivate()
         guard.call("observe", self._chunk, response)
 
     def _chunk(self, response: Any) -> None:
@@ -181,6 +191,7 @@ class _GoogleObservation:
 
     def failed(self, error: BaseException) -> None:
         """The request, or its stream, raised."""
+        self.call.deactivate()
         if isinstance(error.__cause__, json.JSONDecodeError):
             guard.call("observe", self._unread, error.__cause__.doc)
         elif not self._begun:
@@ -197,6 +208,7 @@ class _GoogleObservation:
 
     def finish(self, how: Any) -> None:
         """See `Observation.finish`."""
+        self.call.deactivate()
         self._observation.finish(how)
 
 

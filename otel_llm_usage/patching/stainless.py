@@ -7,7 +7,7 @@ asked for. `_process_response` is given each successful physical response before
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from functools import partial
 from typing import Any
 
@@ -34,6 +34,12 @@ class _Frame:
         """The latest attempt's call; an attempt that failed hands its call to the next one."""
         self.asked: str | None = None
         """The host that was asked for usage which the caller had not asked for."""
+
+    def leave(self, token: Token["_Frame | None"]) -> None:
+        """The passage is over, well or not."""
+        _frame.reset(token)
+        if self.call is not None:
+            self.call.deactivate()
 
 
 _frame: ContextVar[_Frame | None] = ContextVar("otel_llm_usage_frame", default=None)
@@ -87,7 +93,7 @@ class Stainless:
                 self._failed(frame, error)
                 raise
             finally:
-                _frame.reset(token)
+                frame.leave(token)
 
     async def request_async(
         self, wrapped: Callable[..., Any], client: Any, args: Any, kwargs: dict[str, Any]
@@ -104,7 +110,7 @@ class Stainless:
                 self._failed(frame, error)
                 raise
             finally:
-                _frame.reset(token)
+                frame.leave(token)
 
     def _failed(self, frame: _Frame, error: BaseException) -> None:
         call = frame.call
@@ -164,6 +170,7 @@ class Stainless:
             filter_ = self._filter(client, options, base_url, body)
         if frame is not None:
             frame.call = call
+            call.activate()
             frame.asked = base_url if filter_ is not None else None
         return _Marked(call, filter_)
 
@@ -193,6 +200,7 @@ class Stainless:
         marked = request.extensions.get(KEY) if request is not None else None
         if not isinstance(marked, _Marked) or marked.call.seen or not response.is_success:
             return
+        marked.call.deactivate()
         marked.call.seen = True
         observation = Observation(
             marked.call, self._meters.on_abort, partial(_itself, marked.request_body)

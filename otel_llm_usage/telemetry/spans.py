@@ -64,7 +64,7 @@ class Spans:
         self._enriched: WeakKeyDictionary[Span, list[Record]] = WeakKeyDictionary()
 
     def start(self, request: Request, agent: str, labels: Mapping[str, str]) -> SpanHandle | None:
-        """The span of a call that begins now; it is not made current."""
+        """The span of a call that begins now."""
         if self._mode == "never" or suppressed():
             return None
         started = time.time_ns()
@@ -81,6 +81,17 @@ class Spans:
             start_time=started,
         )
         return SpanHandle(span, started, ours=True)
+
+    def attach(self, handle: SpanHandle) -> object | None:
+        """Make our span current while the SDK sends: what HTTP libraries trace belongs to it."""
+        if not handle.ours or handle.trace_id is None:
+            return None
+        return context.attach(trace.set_span_in_context(handle.span))
+
+    def detach(self, handle: SpanHandle, token: Any) -> None:
+        """Undo `attach`, unless somebody around us has put the context back already."""
+        if trace.get_current_span() is handle.span:
+            context.detach(token)
 
     def finish(self, handle: SpanHandle, records: Sequence[Record]) -> None:
         """Tell the span what came of the call."""
