@@ -77,19 +77,28 @@ def test_each_attempt_is_inside_and_a_failure_leaves_nothing(exporter, seen, llm
     assert seen == [_only(exporter)] * 2
 
 
-async def test_anthropic_sends_inside_our_span_async(exporter, seen, llm_standin):
+@pytest.mark.parametrize("native", [False, True])
+async def test_anthropic_sends_inside_our_span_also_beside_its_own(
+    exporter, seen, llm_standin, native
+):
     async def hook(_):
         await _remember_async(seen)
 
     http = anthropic.DefaultAsyncHttpxClient(event_hooks={"request": [hook]})
-    async with anthropic.AsyncAnthropic(http_client=http, max_retries=0) as client:
+    theirs = TracerProvider()
+    options = {"tracer_provider": theirs, "traces": native}
+    async with anthropic.AsyncAnthropic(
+        http_client=http, max_retries=0, open_telemetry=options
+    ) as client:
         for model in ("claude-haiku-4-5", "claude-haiku-4-5-400"):
             try:
                 await client.messages.create(model=model, max_tokens=50, messages=MESSAGES)
             except anthropic.BadRequestError:
                 assert model.endswith("400")
             assert trace.get_current_span() is trace.INVALID_SPAN
-    assert seen == [span.context.span_id for span in exporter.get_finished_spans()]
+    spans = exporter.get_finished_spans()
+    assert [span.parent is not None for span in spans] == [native, native]
+    assert seen == [span.context.span_id for span in spans]
 
 
 def test_gemini_sends_inside_our_span(exporter, seen, llm_standin):
