@@ -55,3 +55,13 @@ def cassettes() -> Path:
     """Where the recorded traffic is: beside the checkout, or where the environment says."""
     named = os.environ.get("OTEL_LLM_USAGE_CASSETTES")
     return Path(named) if named else ROOT.parent / "shared" / "cassettes"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """CI allows no skipped test: what can't run there is not proven."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped", []) if reporter is not None else []
+    if skipped and os.environ.get("CI") == "true":
+        reporter.write_line(f"{len(skipped)} skipped: CI allows none", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
