@@ -132,7 +132,8 @@ class Observation:
 
     def _unfinished(self, outcome: Outcome, readings: tuple[Reading, ...]) -> Outcome:
         if self._on_abort == "ignore":
-            return outcome._replace(source="missing", reason="stream_aborted")
+            unknown = tuple(reading._replace(usage=None) for reading in readings)
+            return outcome._replace(source="missing", reason="stream_aborted", readings=unknown)
         last = readings[-1] if readings else Reading()
         usage = providers.estimate(
             self.call.request, self._request_body(), self._reader.delivered, last.usage

@@ -93,11 +93,13 @@ class _Tee:
     _inner: Any
     _tap: Tap
     _rest: Any
+    _draining: bool
 
     def __init__(self, inner: Any, tap: Tap) -> None:
         self._inner = inner
         self._tap = tap
         self._rest = None
+        self._draining = False
 
     def __getattr__(self, name: str) -> Any:
         # httpx2 reads `elapsed` from the stream, anthropic its `stream_observer`
@@ -131,10 +133,11 @@ class _SyncTee(_Tee):
 
     def close(self) -> None:
         observation = self._tap.observation
+        if self._draining:
+            return
         if observation.wants_draining and self._rest is not None:
-            threading.Thread(
-                target=_drain, args=(self._rest, self._tap, self._inner), daemon=True
-            ).start()
+            self._draining = True
+            threading.Thread(target=_drain, args=(self,), daemon=True).start()
             return
         observation.finish("closed")
         self._inner.close()
@@ -160,16 +163,18 @@ class _AsyncTee(_Tee):
 
     async def aclose(self) -> None:
         observation = self._tap.observation
+        if self._draining:
+            return
         if observation.wants_draining and self._rest is not None:
             try:
-                task = asyncio.get_running_loop().create_task(
-                    _drain_async(self._rest, self._tap, self._inner)
-                )
+                loop = asyncio.get_running_loop()
             except RuntimeError:  # another event loop library
                 pass
             else:
-                _draining.add(task)
-                task.add_done_callback(_draining.discard)
+                self._draining = True
+                task = loop.create_task(_drain_async(self))
+                _tasks.add(task)
+                task.add_done_callback(_tasks.discard)
                 return
         observation.finish("closed")
         await self._inner.aclose()
@@ -179,39 +184,48 @@ class _BothTee(_SyncTee, _AsyncTee):
     pass
 
 
-_draining: "set[asyncio.Task[None]]" = set()
+_tasks: "set[asyncio.Task[None]]" = set()
+"""What is being drained: asyncio itself holds its tasks only weakly."""
 
 
-def _drain(rest: Iterator[bytes], tap: Tap, inner: Any) -> None:
-    with guard.guarded("drain"):
-        give_up = time.monotonic() + DRAIN_SECONDS
-        size = 0
-        for chunk in rest:
-            tap.feed(chunk)
-            size += len(chunk)
-            if size > DRAIN_BYTES or time.monotonic() > give_up:
-                break
-        else:
-            tap.end()
-    tap.observation.finish("closed")
-    with guard.guarded("drain"):
-        inner.close()
-
-
-async def _drain_async(rest: AsyncIterator[bytes], tap: Tap, inner: Any) -> None:
-    with guard.guarded("drain"):
-        size = 0
-        async with asyncio.timeout(DRAIN_SECONDS):
-            async for chunk in rest:
+def _drain(stream: _SyncTee) -> None:
+    """Read the rest. It holds the stream, whose finaliser would end the observation before."""
+    tap = stream._tap
+    try:
+        with guard.guarded("drain"):
+            give_up = time.monotonic() + DRAIN_SECONDS
+            size = 0
+            for chunk in stream._rest:
                 tap.feed(chunk)
                 size += len(chunk)
-                if size > DRAIN_BYTES:
+                if size > DRAIN_BYTES or time.monotonic() > give_up:
                     break
             else:
                 tap.end()
-    tap.observation.finish("closed")
-    with guard.guarded("drain"):
-        await inner.aclose()
+    finally:
+        tap.observation.finish("closed")
+        with guard.guarded("drain"):
+            stream._inner.close()
+
+
+async def _drain_async(stream: _AsyncTee) -> None:
+    """The same in a task; when the loop ends before, it ends here."""
+    tap = stream._tap
+    try:
+        with guard.guarded("drain"):
+            size = 0
+            async with asyncio.timeout(DRAIN_SECONDS):
+                async for chunk in stream._rest:
+                    tap.feed(chunk)
+                    size += len(chunk)
+                    if size > DRAIN_BYTES:
+                        break
+                else:
+                    tap.end()
+    finally:
+        tap.observation.finish("closed")
+        with guard.guarded("drain"):
+            await stream._inner.aclose()
 
 
 @lru_cache(maxsize=32)
