@@ -145,6 +145,11 @@ class MessagesReader(BaseReader):
         # documented: a refusal before any output is not billed though it shows counts
         self.billed = said != "refusal" or self._content
 
+    @property
+    def final(self) -> bool:
+        """Whoever leaves a stream once it said why it stopped has seen its last numbers."""
+        return self.complete or (self._output_told and bool(self.finish_reasons))
+
     def readings(self) -> tuple[Reading, ...]:
         """One reading; or one for each iteration, which the numbers on top partly leave out."""
         raw = self._raw

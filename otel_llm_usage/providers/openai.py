@@ -250,8 +250,8 @@ class ChatReader(OpenAIReader):
         error = answer.get("error")
         if error is not None and error is not False:
             self.fail(error)
-            if self.usage is None and not choices:
-                self.billed = False
+            if self.usage is None and not choices and not self.delivered:
+                self.billed = False  # after some output nobody says what is billed
         if self.usage is None and found is None:
             for choice in choices:
                 self.delivered += _characters_of(choice)
