@@ -3,7 +3,6 @@
 This is the only door to wrapt. A seam names its place as strings, so no SDK is ever imported here.
 """
 
-import importlib.util
 import logging
 import sys
 import threading
@@ -58,8 +57,11 @@ class Engine:
             _when_imported(module, self)
 
     def remove(self) -> None:
-        """Take every wrapper off again."""
+        """Take every wrapper off again, and wait for no import any more."""
         self.active = False
+        for waiting in _engines.values():
+            if self in waiting:
+                waiting.remove(self)
         with self._lock:
             for seam, state in self.states.items():
                 if state == "patched":
@@ -163,18 +165,3 @@ def _when_imported(module: str, engine: Engine) -> None:
 def _arrived(name: str, module: Any) -> None:
     for engine in tuple(_engines.get(name, ())):
         guard.call("patch", engine.module_imported, module)
-
-
-def forget(engine: Engine) -> None:
-    """Stop telling an engine about imports."""
-    for waiting in _engines.values():
-        if engine in waiting:
-            waiting.remove(engine)
-
-
-def installed(package: str) -> bool:
-    """Whether a package could be imported, without importing it."""
-    try:
-        return importlib.util.find_spec(package) is not None
-    except (ImportError, ValueError):
-        return False

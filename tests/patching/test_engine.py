@@ -7,7 +7,7 @@ import types
 import pytest
 import wrapt
 
-from otel_llm_usage.patching.engine import Engine, Seam, forget
+from otel_llm_usage.patching.engine import Engine, Seam
 
 
 @pytest.fixture
@@ -44,7 +44,6 @@ def engine_for():
     yield make
     for engine in engines:
         engine.remove()
-        forget(engine)
 
 
 def test_a_module_that_is_there_is_wrapped_now(module, engine_for):
