@@ -201,15 +201,23 @@ class _GoogleObservation:
     def _unread(self, part: str) -> None:
         """A part of a stream that came, and that the SDK cannot read: an array, a page of HTML."""
         chunk = part.lstrip("[, \r\n")
-        if chunk.startswith("{"):
+        if _is_json(chunk):
             self._observation.event(chunk)
-        elif not self._begun:
+        elif not self._begun and not chunk.startswith("{"):
             self._observation.body(part)
 
     def finish(self, how: Any) -> None:
         """See `Observation.finish`."""
         self.call.deactivate()
         self._observation.finish(how)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _headers_and_body(response: Any) -> tuple[Any, str]:

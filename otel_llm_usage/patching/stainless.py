@@ -5,8 +5,9 @@ asked for. `_process_response` is given each successful physical response before
 `request` is around all attempts: there a failure ends the call.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar, Token
 from functools import partial
 from typing import Any
@@ -220,8 +221,11 @@ def _tap(observation: Observation, filter_: Filter | None, response: Any, stream
     encoding = {"content-encoding": response.headers.get("content-encoding", "")}
 
     def decode(raw: bytes) -> bytes:
-        content = kind(200, headers=encoding, content=raw).content
-        return content if isinstance(content, bytes) else b""
+        decoded: list[bytes] = []
+        # a stream may be closed before its last bytes came: what they would end is there
+        with suppress(_decoding_error(kind)):
+            decoded.extend(kind(200, headers=encoding, content=iter([raw])).iter_bytes())
+        return b"".join(decoded)
 
     decoder = wire.decoder(response.headers, decode)
     if "vnd.amazon.eventstream" in response.headers.get("content-type", ""):
@@ -232,6 +236,13 @@ def _tap(observation: Observation, filter_: Filter | None, response: Any, stream
         keep = filter_ if plain else None
         return Tap(observation, decoder, splitter=wire.SseSplitter(), keep=keep)
     return Tap(observation, decoder, splitter=None)
+
+
+def _decoding_error(response: type) -> type[Exception]:
+    """What the HTTP library that made the response raises if it cannot decode it."""
+    library = next(base for base in response.__mro__ if base.__name__ == "Response")
+    error = getattr(sys.modules[library.__module__.partition(".")[0]], "DecodingError", None)
+    return error if isinstance(error, type) else ValueError
 
 
 def _with_version(client: Any, options: Any) -> str:

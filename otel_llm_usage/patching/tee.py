@@ -80,6 +80,19 @@ class Tap:
             self._read([rest])
         return rest if self._keep is not None else b""
 
+    def left(self) -> None:
+        """Closed before the end of the body: `[DONE]` was enough, or nobody wants more of it."""
+        if self.observation.open:
+            guard.call("tee", self._left)
+            self.observation.finish("closed")
+
+    def _left(self) -> None:
+        if self._splitter is None:
+            return
+        self._read(self._splitter.feed(self._decoder.end()))
+        if self._decoder.broken:  # the SDK could not read it either
+            self.observation.finish("eof")
+
     def _read(self, events: list[bytes]) -> None:
         for event in events:
             data, name = self._data(event)
@@ -139,7 +152,7 @@ class _SyncTee(_Tee):
             self._draining = True
             threading.Thread(target=_drain, args=(self,), daemon=True).start()
             return
-        observation.finish("closed")
+        self._tap.left()
         self._inner.close()
 
 
@@ -176,7 +189,7 @@ class _AsyncTee(_Tee):
                 _tasks.add(task)
                 task.add_done_callback(_tasks.discard)
                 return
-        observation.finish("closed")
+        self._tap.left()
         await self._inner.aclose()
 
 

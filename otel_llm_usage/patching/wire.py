@@ -113,12 +113,17 @@ def frame_data(frame: bytes) -> tuple[bytes | None, str | None]:
 class Decoder(Protocol):
     """Undoes a content encoding, piece by piece."""
 
+    broken: bool
+    """Whether the bytes are not what they were said to be."""
+
     def feed(self, chunk: bytes) -> bytes: ...
     def end(self) -> bytes: ...
 
 
 class Plain:
     """No content encoding."""
+
+    broken = False
 
     def feed(self, chunk: bytes) -> bytes:
         """The chunk as it is."""
@@ -167,6 +172,7 @@ class Later:
     def __init__(self, decode: Callable[[bytes], bytes]) -> None:
         self._decode = decode
         self._chunks: list[bytes] = []
+        self.broken = False
 
     def feed(self, chunk: bytes) -> bytes:
         """Nothing yet."""
@@ -176,7 +182,9 @@ class Later:
     def end(self) -> bytes:
         """Everything, decoded."""
         raw = b"".join(self._chunks)
-        return self._decode(raw) if raw else b""
+        decoded = self._decode(raw) if raw else b""
+        self.broken = bool(raw) and not decoded
+        return decoded
 
 
 def decoder(headers: Mapping[str, str], decode: Callable[[bytes], bytes]) -> Decoder:
