@@ -159,7 +159,7 @@ class MessagesReader(BaseReader):
         if not self.billed:
             return super().readings()
         notes = list(self.notes)
-        told = raw if self._output_told else {**raw, "output_tokens": None}
+        told = raw if self._output_told else {**raw, **_NOT_YET}
         usage = usage_of(told, notes)
         units = _units(raw, notes)
         parts = self._iterations(raw, notes) if self._output_told else ()
@@ -213,6 +213,10 @@ class MessagesReader(BaseReader):
 
 _ON_TOP = ("message", "fallback_message")
 """The types of iterations whose tokens the numbers on top include."""
+
+
+_NOT_YET = {"output_tokens": None, "output_tokens_details": None}
+"""What the beginning of a stream says of its output is a placeholder."""
 
 
 def _tier(raw: Mapping[str, Any]) -> str | None:

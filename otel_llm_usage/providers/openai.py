@@ -222,7 +222,8 @@ class OpenAIReader(BaseReader):
         self.failed = error_type(error)
 
 
-_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+_USAGE = re.compile(rb'"usage"\s*:\s*(?=[^\sn])')
+"""A usage that is not null."""
 _FINISH = re.compile(rb'"finish_reason"\s*:\s*"([^"]+)"')
 _SEARCH_MODELS = (("-search-preview", "web_search_preview"), ("-search-api", "web_search"))
 """Chat models that search the web on every request, and the fee that this is."""
@@ -266,7 +267,7 @@ class ChatReader(OpenAIReader):
         if at >= 0:
             found = _USAGE.search(data, at)
             if found is not None:
-                self._usage_chunk(data, found.end() - 1)
+                self._usage_chunk(data, found.end())
         if b'"finish_reason":null' not in data:
             for reason in _FINISH.findall(data):
                 self._finished(reason.decode("utf-8", "replace"))
