@@ -85,7 +85,7 @@ async def read_until_it_fails(stream: Any, call: Caller) -> Any:
     try:
         if call.is_async:
             async for chunk in stream:
-                got.append(chunk)  # noqa: PERF401 (what came before the failure counts)
+                got.append(chunk)
         else:
             for chunk in stream:
                 got.append(chunk)  # noqa: PERF402
