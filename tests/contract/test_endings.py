@@ -354,6 +354,66 @@ def test_each_ending_of_a_stream_is_one_record(ending: Ending, stream: str, mode
     assert is_clean()
 
 
+# helpers, whose own blocks end the stream
+
+
+def chat_helper(call: Caller) -> Any:
+    return call.openai().chat.completions.stream(model="gpt-4.1-mini", messages=ASK)
+
+
+def responses_helper(call: Caller) -> Any:
+    return call.openai().responses.stream(model="gpt-4.1-mini", input=ASK[0]["content"])
+
+
+def messages_helper(call: Caller) -> Any:
+    asked = {"model": "claude-haiku-4-5", "max_tokens": 400, "messages": ASK}
+    return call.anthropic().messages.stream(**asked)
+
+
+def chat_lines(call: Caller) -> Any:
+    resource = call.openai().chat.completions.with_streaming_response
+    return resource.create(model="gpt-4.1-mini", messages=ASK, stream=True)
+
+
+def messages_lines(call: Caller) -> Any:
+    resource = call.anthropic().messages.with_streaming_response
+    asked = {"model": "claude-haiku-4-5", "max_tokens": 400, "messages": ASK}
+    return resource.create(**asked, stream=True)
+
+
+HELPERS = (chat_helper, responses_helper, messages_helper, chat_lines, messages_lines)
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.parametrize("how", ["left", "left by an exception", "never read"])
+@pytest.mark.parametrize("helper", HELPERS, ids=lambda helper: helper.__name__)
+def test_each_ending_of_a_helper_is_one_record(
+    helper: Callable[[Caller], Any], how: str, mode: Mode
+) -> None:
+    async def run(call: Caller) -> Any:
+        got: list[Any] = []
+        try:
+            async with block(helper(call)) as inside:
+                stream = inside.iter_lines() if hasattr(inside, "iter_lines") else inside
+                if how != "never read":
+                    got += await step(stream, call, COUNT)
+                if how == "left by an exception":
+                    raise Oops
+        except Oops:
+            pass
+        return got
+
+    asks = helper in (chat_helper, chat_lines)
+    shape = Shape(
+        id=how, run=run, provider="any", endpoint="any", asked=None, script=slowly, asks=asks
+    )
+    before, after = without_us(shape, mode), with_us(shape, mode)
+    same_for_all(shape, before, after)
+    (record,) = after.records
+    assert (record.status, record.usage_source) == ("aborted", "estimated")
+    assert is_clean()
+
+
 def _shape(ending: Ending, stream: str, records: int) -> Shape:
     async def run(call: Caller) -> Any:
         opened = [await done(STREAMS[stream](call, ending.timeout))]
