@@ -431,4 +431,6 @@ def _name(sink: Sink) -> str:
 @atexit.register
 def _at_exit() -> None:
     if _runtime is not None:
-        _runtime.flush()
+        settle_live()
+        # the last push of what we started; providers of the application end by themselves
+        guard.call("close", _runtime.telemetry.shutdown)

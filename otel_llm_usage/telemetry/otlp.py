@@ -131,7 +131,7 @@ def _tracer_provider(environment: Mapping[str, str], exporters: list[str]) -> An
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
-    provider = TracerProvider(resource=_resource())
+    provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
     for exporter in exporters:
         provider.add_span_processor(BatchSpanProcessor(_span_exporter(environment, exporter)))
     return provider
@@ -159,7 +159,7 @@ def _meter_provider(environment: Mapping[str, str], exporters: list[str]) -> Any
         PeriodicExportingMetricReader(_metric_exporter(environment, exporter))
         for exporter in exporters
     ]
-    return MeterProvider(metric_readers=readers, resource=_resource())
+    return MeterProvider(metric_readers=readers, resource=_resource(), shutdown_on_exit=False)
 
 
 def _metric_exporter(environment: Mapping[str, str], exporter: str) -> Any:
