@@ -26,6 +26,8 @@ from prometheus_client import CollectorRegistry
 from otel_llm_usage import instrument, uninstrument
 from otel_llm_usage.records import Record
 
+pytestmark = pytest.mark.filterwarnings("ignore:The model '.*' is deprecated:DeprecationWarning")
+
 ABSENT = object()
 """In place of a value: the key is left out."""
 
@@ -494,14 +496,19 @@ class Counted:
     def __init__(self, registry: CollectorRegistry, caplog: pytest.LogCaptureFixture) -> None:
         self.records: list[Record] = []
         self._registry = registry
+        self._samples: list[Any] = []
         self._caplog = caplog
+
+    def read(self) -> None:
+        """Look at the metrics, while they are there."""
+        metrics = self._registry.collect()
+        self._samples = [sample for metric in metrics for sample in metric.samples]
 
     def total(self, name: str, **labels: str) -> float:
         """The sum of a metric over all series with these labels."""
         return sum(
             sample.value
-            for metric in self._registry.collect()
-            for sample in metric.samples
+            for sample in self._samples
             if sample.name == name and labels.items() <= sample.labels.items()
         )
 
@@ -518,36 +525,93 @@ class Counted:
 @pytest.fixture
 def counting(caplog: pytest.LogCaptureFixture) -> Callable[[], Any]:
     @contextmanager
-    def count(**options: Any) -> Iterator[Counted]:
+    def count(*sinks: Any) -> Iterator[Counted]:
         registry = CollectorRegistry()
         counted = Counted(registry, caplog)
-        sinks = [*options.pop("sinks", ()), counted.records.append]
+        caplog.clear()
         caplog.set_level(logging.WARNING)
-        instrument(sinks=sinks, registry=registry, otlp=False, **options)
+        instrument(sinks=[*sinks, counted.records.append], registry=registry, otlp=False)
         try:
             yield counted
+            counted.read()
         finally:
             uninstrument()
 
     return count
 
 
+def twice(shape: Shape, clients: Clients, counting: Callable[[], Any]) -> Counted:
+    """Call once without us and twice with us: the caller gets the same, we get one record each."""
+    alone = got(shape, clients)
+    with counting() as counted:
+        for calls in (1, 2):
+            assert got(shape, clients) == alone
+            assert len(counted.records) == calls
+    return counted
+
+
+async def twice_async(shape: Shape, clients: Clients, counting: Callable[[], Any]) -> Counted:
+    alone = await got_async(shape, clients)
+    with counting() as counted:
+        for calls in (1, 2):
+            assert await got_async(shape, clients) == alone
+            assert len(counted.records) == calls
+    return counted
+
+
+def exact(shape: Shape, counted: Counted, *, chunks: bool = True) -> None:
+    """Nothing is wrong, and everything is counted."""
+    for record in counted.records:
+        assert (record.status, record.usage_source, record.notes) == ("ok", "reported", ())
+        assert record.usage is not None
+        assert record.usage.nonzero() == shape.billed
+        assert record.cost.status == "priced"
+        assert (record.time_to_first_chunk is not None) == (shape.stream and chunks)
+    assert counted.total("llm_tokens_total") == 2 * sum(shape.billed.values())
+    assert counted.total("llm_usage_missing_total") == 0
+    assert counted.said == []
+
+
+def told(counted: Counted, source: str, reason: str) -> None:
+    """Both calls are in the metrics, and one of them in the log."""
+    assert {record.usage_source for record in counted.records} == {source}
+    assert counted.total("llm_usage_missing_total", reason=reason) == 2
+    assert counted.total("llm_usage_missing_total") == 2
+    (line,) = counted.said
+    assert line.startswith("The usage of an answer cannot be counted in full")
+
+
+def ended(counted: Counted, ending: tuple[str, str]) -> None:
+    """The records have this status and this source, and it shows."""
+    status, source = ending
+    assert {(record.status, record.usage_source) for record in counted.records} == {ending}
+    assert counted.total("llm_requests_total", status=status) == 2
+    if source in ("missing", "bad"):
+        assert counted.total("llm_tokens_total") == 0
+        assert counted.total("llm_usage_missing_total") == 2
+    elif source == "estimated":
+        assert counted.total("llm_estimated_tokens_total") > 0
+        assert counted.total("llm_usage_missing_total") == 0
+    # who leaves a stream early is no fault
+    assert len(counted.said) == (0 if status == "aborted" else 1)
+
+
 # what is wrong with the usage itself
 
-WHOLE = {
-    "null": None,
-    "left out": ABSENT,
-    "empty": {},
-    "without counts": {"cost": 0.1, "queue_time": 1.5},
-    "a list": [],
-    "a list of objects": [{"prompt_tokens": 20}],
-    "a string": "20",
-    "an empty string": "",
-    "a number": 20,
-    "a float": 2.5,
-    "true": True,
+WHOLE: dict[str, tuple[Any, str]] = {
+    "null": (None, "no_usage"),
+    "left out": (ABSENT, "no_usage"),
+    "empty": ({}, "no_usage"),
+    "without counts": ({"cost": 0.1, "queue_time": 1.5}, "no_usage"),
+    "a list": ([], "bad_usage"),
+    "a list of objects": ([{"prompt_tokens": 20}], "bad_usage"),
+    "a string": ("20", "bad_usage"),
+    "an empty string": ("", "bad_usage"),
+    "a number": (20, "bad_usage"),
+    "a float": (2.5, "bad_usage"),
+    "true": (True, "bad_usage"),
 }
-"""In the place of the whole usage."""
+"""In the place of the whole usage, and what we say of it."""
 
 COUNTS = {
     "a string": "20",
@@ -570,13 +634,100 @@ DETAILS = {
     "an object of lists": {"cached_tokens": [8], "ephemeral_5m_input_tokens": [3]},
     "a list of numbers": [1, 2],
 }
-"""In the place of the details."""
+"""In the place of the details of the prompt, or of what was written to the cache."""
+
+
+@pytest.mark.parametrize("fault", WHOLE)
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_usage_that_is_none_is_counted_as_missing(name, fault, host, clients, counting):
+    usage, reason = WHOLE[fault]
+    shape = SHAPES[name]
+    host.says = answered(shape.answer(usage), shape.content_type)
+    counted = twice(shape, clients, counting)
+    for record in counted.records:
+        assert record.usage is None
+        assert record.status == "ok"
+        assert (record.cost.status, record.cost.reasons) == ("unpriced", (reason,))
+        assert record.notes == ((f"bad_usage:{shape.key}",) if reason == "bad_usage" else ())
+    told(counted, "missing" if reason == "no_usage" else "bad", reason)
+
+
+@pytest.mark.parametrize("fault", COUNTS)
+@pytest.mark.parametrize("side", [0, 1], ids=["input", "output"])
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_count_that_is_none_leaves_the_others_alone(name, side, fault, host, clients, counting):
+    shape = SHAPES[name]
+    key = shape.counts[side]
+    usage = {**shape.usage, key: COUNTS[fault]}
+    host.says = answered(shape.answer(usage), shape.content_type)
+    counted = twice(shape, clients, counting)
+    for record in counted.records:
+        assert f"bad_usage:{key}" in record.notes
+        assert record.usage is not None
+        assert record.usage.nonzero().items() <= shape.billed.items()
+        assert record.cost.total is None
+        assert "bad_usage" in record.cost.reasons
+    told(counted, "bad", "bad_usage")
+
+
+@pytest.mark.parametrize("fault", DETAILS)
+@pytest.mark.parametrize("name", [name for name, shape in SHAPES.items() if shape.details])
+def test_details_that_are_none_leave_the_totals_alone(name, fault, host, clients, counting):
+    shape = SHAPES[name]
+    usage = {**shape.usage, shape.details: DETAILS[fault]}
+    host.says = answered(shape.answer(usage), shape.content_type)
+    counted = twice(shape, clients, counting)
+    for record in counted.records:
+        assert record.usage is not None
+        assert (record.usage.input_tokens, record.usage.output_tokens) == (20, 9)
+        assert record.cost.total is None
+        assert "bad_usage" in record.cost.reasons
+    told(counted, "bad", "bad_usage")
+
+
+@pytest.mark.parametrize("fault", [None, ABSENT], ids=["null", "left out"])
+@pytest.mark.parametrize("side", [0, 1], ids=["input", "output"])
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_count_that_is_not_told_is_unknown_or_what_the_total_says(
+    name, side, fault, host, clients, counting
+):
+    shape = SHAPES[name]
+    key = shape.counts[side]
+    usage = {**shape.usage, key: fault}
+    if fault is ABSENT:
+        del usage[key]
+    host.says = answered(shape.answer(usage), shape.content_type)
+    counted = twice(shape, clients, counting)
+    for record in counted.records:
+        assert record.usage is not None
+        assert record.status == "ok"
+        assert (record.usage.nonzero(), record.notes) == _without(shape, side)
+
+
+def _without(shape: Shape, side: int) -> tuple[dict[str, int], tuple[str, ...]]:
+    """What an answer tells that leaves out a count, and how it is marked."""
+    kind = ("input", "output")[side]
+    rest = {other: count for other, count in shape.billed.items() if other != kind}
+    if "messages" in shape.name:  # Anthropic tells no total
+        if shape.stream and kind == "output":  # what the start says of it is a placeholder
+            del rest["reasoning"]
+        return rest, ()
+    if "gemini" in shape.name and kind == "output":  # where a zero is left out too
+        return rest, ("total_mismatch:5",)
+    return shape.billed, ()
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_whole_number_with_a_point_is_a_count(name, host, clients, counting):
+    shape = SHAPES[name]
+    usage = {**shape.usage, shape.counts[0]: float(shape.usage[shape.counts[0]])}
+    host.says = answered(shape.answer(usage), shape.content_type)
+    exact(shape, twice(shape, clients, counting))
 
 
 # what is wrong with the answer around it
 
 HTML = b"<!doctype html><html><body><h1>It works!</h1></body></html>"
-BOM = b"\xef\xbb\xbf"
 
 
 def _deflated(body: bytes, window: int) -> bytes:
@@ -584,18 +735,19 @@ def _deflated(body: bytes, window: int) -> bytes:
     return packer.compress(body) + packer.flush()
 
 
+def _gzip(body: bytes) -> bytes:
+    return gzip.compress(body, mtime=0)
+
+
 def _broken_off(body: bytes) -> bytes:
-    """The first half, and one byte of the letter that follows it."""
-    letter = body.index("世".encode())
-    return body[: letter + 1]
-
-
-def _plain(body: bytes, kind: str, **options: Any) -> bytes:
-    return answered(body, kind, **options)
+    """Up to the middle of a letter, where there is one."""
+    letter = body.find("世".encode())
+    return body[: letter + 1 if letter >= 0 else len(body) // 2]
 
 
 def _pieces(body: bytes, kind: str, **options: Any) -> bytes:
-    return answered(b"", kind, pieces=cut(body, 23), **options)
+    size = 23 if len(body) < 10_000 else 4096
+    return answered(b"", kind, pieces=cut(body, size), **options)
 
 
 Fault = Callable[[bytes, str], bytes]
@@ -603,46 +755,147 @@ Fault = Callable[[bytes, str], bytes]
 
 HARMLESS: dict[str, Fault] = {
     "in small pieces": _pieces,
-    "gzip": lambda b, t: _plain(gzip.compress(b, mtime=0), t, encoding="gzip"),
-    "gzip in pieces": lambda b, t: _pieces(gzip.compress(b, mtime=0), t, encoding="gzip"),
-    "deflate": lambda b, t: _plain(zlib.compress(b), t, encoding="deflate"),
+    "gzip": lambda b, t: answered(_gzip(b), t, encoding="gzip"),
+    "gzip in pieces": lambda b, t: _pieces(_gzip(b), t, encoding="gzip"),
+    "deflate": lambda b, t: answered(zlib.compress(b), t, encoding="deflate"),
     "deflate in pieces": lambda b, t: _pieces(zlib.compress(b), t, encoding="deflate"),
-    "bare deflate": lambda b, t: _plain(_deflated(b, -15), t, encoding="deflate"),
+    "bare deflate": lambda b, t: answered(_deflated(b, -15), t, encoding="deflate"),
     "bare deflate in pieces": lambda b, t: _pieces(_deflated(b, -15), t, encoding="deflate"),
-    "two gzips": lambda b, t: _pieces(
-        gzip.compress(b[:50], mtime=0) + gzip.compress(b[50:], mtime=0), t, encoding="gzip"
-    ),
-    "gzip of gzip": lambda b, t: _plain(
-        gzip.compress(gzip.compress(b, mtime=0), mtime=0), t, encoding="gzip, gzip"
-    ),
-    "as text": lambda b, t: _plain(b, "text/plain"),
+    "gzip of gzip": lambda b, t: answered(_gzip(_gzip(b)), t, encoding="gzip, gzip"),
+    "an encoding that nobody knows": lambda b, t: answered(b, t, encoding="rot13"),
+    "called text": lambda b, t: answered(b, "text/plain"),
     "without a content type": lambda b, t: answered(b, None),
-    "with white space around it": lambda b, t: _plain(b"\n\n" + b + b"\n\n", t),
+    "with white space around it": lambda b, t: answered(b"\n\n" + b + b"\n\n", t),
 }
 """Odd, but all there."""
 
-FATAL: dict[str, Fault] = {
-    "an empty body": lambda b, t: _plain(b"", t),
-    "a page of HTML": lambda b, t: _plain(HTML, "text/html"),
-    "HTML under a false name": lambda b, t: _plain(HTML, t),
-    "not the encoding it says": lambda b, t: _plain(b, t, encoding="gzip"),
-    "an unknown encoding": lambda b, t: _plain(b, t, encoding="rot13"),
-    "a list": lambda b, t: _plain(b"[1, 2]", t),
-    "null": lambda b, t: _plain(b"null", t),
-    "deeply nested": lambda b, t: _plain(b'{"a":' * 2000 + b"1" + b"}" * 2000, t),
-    "broken off": lambda b, t: _plain(_broken_off(b), t),
-    "shorter than it says": lambda b, t: _plain(_broken_off(b), t, length=len(b)),
-    "without its last piece": lambda b, t: answered(
-        b"", t, pieces=cut(_broken_off(b), 23), ended=False
+Ending = tuple[str, str]
+"""Status and source of the record."""
+
+UNREAD, EMPTY, LOST = ("ok", "bad"), ("ok", "missing"), ("error", "missing")
+GUESSED = ("broken", "estimated")
+
+FATAL: dict[str, tuple[Fault, Ending, Ending, Ending]] = {
+    "an empty body": (lambda b, t: answered(b"", t), UNREAD, EMPTY, EMPTY),
+    "a page of HTML": (lambda b, t: answered(HTML, "text/html"), UNREAD, EMPTY, UNREAD),
+    "HTML with a false name": (lambda b, t: answered(HTML, t), UNREAD, EMPTY, UNREAD),
+    "null": (lambda b, t: answered(b"null", t), UNREAD, EMPTY, GUESSED),
+    "a list": (lambda b, t: answered(b"[1, 2]", t), EMPTY, EMPTY, GUESSED),
+    "deeply nested": (
+        lambda b, t: answered(b'{"a":' * 5000 + b"1" + b"}" * 5000, t),
+        UNREAD,
+        UNREAD,
+        LOST,
     ),
-    "gzip that breaks off": lambda b, t: _plain(
-        gzip.compress(b, mtime=0)[:-20], t, encoding="gzip"
+    "broken off": (lambda b, t: answered(_broken_off(b), t), UNREAD, GUESSED, GUESSED),
+    "shorter than it says": (
+        lambda b, t: answered(_broken_off(b), t, length=len(b)),
+        LOST,
+        GUESSED,
+        GUESSED,
     ),
-    "gzip with a wrong middle": lambda b, t: _plain(
-        gzip.compress(b, mtime=0)[:60] + b"\xff" * 40, t, encoding="gzip"
+    "without its last piece": (
+        lambda b, t: _pieces(_broken_off(b), t, ended=False),
+        LOST,
+        GUESSED,
+        GUESSED,
+    ),
+    "not in the encoding that it says": (
+        lambda b, t: answered(b, t, encoding="gzip"),
+        LOST,
+        EMPTY,
+        LOST,
+    ),
+    "gzip that breaks off": (
+        lambda b, t: answered(_gzip(b)[:-20], t, encoding="gzip"),
+        UNREAD,
+        GUESSED,
+        GUESSED,
+    ),
+    "gzip with nonsense in it": (
+        lambda b, t: answered(_gzip(b)[:60] + b"\xff" * 40, t, encoding="gzip"),
+        LOST,
+        EMPTY,
+        LOST,
+    ),
+    # the SDKs' HTTP library stops at the end of the first one
+    "gzip in two parts": (
+        lambda b, t: _pieces(_gzip(b[:50]) + _gzip(b[50:]), t, encoding="gzip"),
+        UNREAD,
+        GUESSED,
+        GUESSED,
     ),
 }
-"""Nothing, or not all, can be read of it."""
+"""What cannot be read, or not all of it: the record of a plain answer, of a stream, of Gemini's."""
+
+OF_EMBEDDINGS = {"a list": UNREAD, "gzip that breaks off": EMPTY}
+"""Their vectors are never parsed: only the place where the usage should be."""
+
+
+OF_AIOHTTP = {
+    "gzip of gzip": LOST,  # raises
+    "broken off": LOST,  # decodes the text itself, and raises
+    "gzip in two parts": ("ok", "reported"),  # reads all of them
+}
+"""What google-genai's other HTTP library makes of an answer."""
+
+
+def ending(shape: Shape, fault: str) -> Ending:
+    _, plain, stream, gemini = FATAL[fault]
+    if shape.name == "embeddings":
+        return OF_EMBEDDINGS.get(fault, plain)
+    return (gemini if "gemini" in shape.name else stream) if shape.stream else plain
+
+
+@pytest.mark.parametrize("fault", HARMLESS)
+@pytest.mark.parametrize("name", SHAPES)
+def test_an_odd_answer_is_counted_exactly(name, fault, host, clients, counting):
+    shape = SHAPES[name]
+    host.says = HARMLESS[fault](shape.answer(shape.usage), shape.content_type)
+    exact(shape, twice(shape, clients, counting))
+
+
+@pytest.mark.parametrize("fault", HARMLESS)
+@pytest.mark.parametrize("name", SHAPES)
+async def test_an_odd_answer_is_counted_exactly_in_async(
+    name, fault, host, async_clients, counting
+):
+    shape = SHAPES[name]
+    host.says = HARMLESS[fault](shape.answer(shape.usage), shape.content_type)
+    counted = await twice_async(shape, async_clients, counting)
+    if "gemini" in name and fault in OF_AIOHTTP:
+        ended(counted, OF_AIOHTTP[fault])
+    else:
+        exact(shape, counted)
+
+
+@pytest.mark.parametrize("fault", FATAL)
+@pytest.mark.parametrize("name", SHAPES)
+def test_an_unreadable_answer_is_counted_as_such(name, fault, host, clients, counting):
+    shape = SHAPES[name]
+    host.says = FATAL[fault][0](shape.answer(shape.usage), shape.content_type)
+    counted = twice(shape, clients, counting)
+    ended(counted, ending(shape, fault))
+
+
+@pytest.mark.parametrize("fault", FATAL)
+@pytest.mark.parametrize("name", SHAPES)
+async def test_an_unreadable_answer_is_counted_as_such_in_async(
+    name, fault, host, async_clients, counting
+):
+    shape = SHAPES[name]
+    host.says = FATAL[fault][0](shape.answer(shape.usage), shape.content_type)
+    counted = await twice_async(shape, async_clients, counting)
+    expected = ending(shape, fault)
+    if "gemini" in name and not (shape.stream and fault == "broken off"):
+        expected = OF_AIOHTTP.get(fault, expected)
+    if expected == ("ok", "reported"):
+        exact(shape, counted)
+    else:
+        ended(counted, expected)
+
+
+# what is odd about the events of a stream
 
 
 def _events(body: bytes) -> list[bytes]:
@@ -653,18 +906,149 @@ def _between(body: bytes, *more: bytes) -> bytes:
     return b"".join(part for event in _events(body) for part in (event, *more))
 
 
+UNKNOWN = b'event: response.new_thing\ndata: {"type": "response.new_thing", "n": [1]}\n\n'
+
 ODD_EVENTS: dict[str, Callable[[bytes], bytes]] = {
     "CRLF": lambda b: b.replace(b"\n", b"\r\n"),
     "CR": lambda b: b.replace(b"\n", b"\r"),
+    "a byte order mark": lambda b: b"\xef\xbb\xbf" + b,
     "comments": lambda b: b": hello\n\n" + _between(b, b": KEEP ALIVE\n\n", b":\n"),
     "ids and retries": lambda b: _between(b, b"id: 7\nretry: 3000\n\n"),
     "no space after the colon": lambda b: b.replace(b"data: ", b"data:"),
-    "events nobody knows": lambda b: _between(
-        b, b'event: response.new_thing\ndata: {"type": "response.new_thing", "usage": null}\n\n'
-    ),
-    "empty events": lambda b: _between(b, b"data:\n\n", b"event: ping\n\n", b"\n\n"),
+    "events nobody knows": lambda b: _between(b, UNKNOWN),
+    "events without data": lambda b: _between(b, b"data:\n\n", b"event: ping\n\n", b"\n\n"),
     "a giant comment": lambda b: b": " + b"x" * 300_000 + b"\n\n" + b,
+    "a giant event": lambda b: b.replace("世".encode(), "世".encode() * 100_000),
     "no end of the last event": lambda b: b.rstrip(b"\n"),
-    "told twice": lambda b: b + _events(b)[-1],
+    "its end told twice": lambda b: b + _events(b)[-1],
 }
 """Streams that say all that there is to say, in odd ways."""
+
+UNREADABLE: dict[tuple[str, str], Ending] = {
+    ("gemini stream", "a byte order mark"): UNREAD,
+    ("gemini stream", "comments"): UNREAD,
+    ("gemini stream", "no space after the colon"): UNREAD,
+    ("gemini stream", "a giant comment"): UNREAD,
+    ("gemini stream", "ids and retries"): GUESSED,
+    ("gemini stream", "events nobody knows"): GUESSED,
+    ("gemini stream", "events without data"): GUESSED,
+    # the SDK raises in its own loop, and closes the stream as a caller would who leaves
+    ("chat stream", "ids and retries"): ("aborted", "estimated"),
+    ("chat stream", "events without data"): ("aborted", "estimated"),
+    ("responses stream", "ids and retries"): ("aborted", "estimated"),
+    ("responses stream", "events without data"): ("aborted", "estimated"),
+}
+"""What the SDKs cannot read themselves."""
+
+
+@pytest.mark.parametrize("odd", ODD_EVENTS)
+@pytest.mark.parametrize("name", STREAMS)
+def test_odd_events_are_read_as_the_sdk_reads_them(name, odd, host, clients, counting):
+    shape = SHAPES[name]
+    host.says = _pieces(ODD_EVENTS[odd](shape.answer(shape.usage)), shape.content_type)
+    counted = twice(shape, clients, counting)
+    if (name, odd) in UNREADABLE:
+        ended(counted, UNREADABLE[name, odd])
+    else:
+        exact(shape, counted)
+
+
+LAST = {"chat stream": 2, "responses stream": 1, "messages stream": 2, "gemini stream": 1}
+"""How many events at the end tell the usage and that this was all."""
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_of_two_usages_the_last_one_counts(name, host, clients, counting):
+    shape = SHAPES[name]
+    less = {**shape.usage, shape.counts[1]: 7}
+    before, after = _events(shape.answer(less)), _events(shape.answer(shape.usage))
+    last = LAST[name]
+    events = before[: len(before) + 1 - last] + after[-last:]
+    host.says = answered(b"".join(events), shape.content_type)
+    exact(shape, twice(shape, clients, counting))
+
+
+WITHOUT_END = {
+    "chat stream": ("ok", "reported"),  # no [DONE], but the usage and why it ended
+    "responses stream": GUESSED,
+    "messages stream": ("ok", "reported"),  # it said why it stopped, and its last numbers
+    "gemini stream": GUESSED,
+}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_stream_without_its_last_event_is_what_it_told_until_then(name, host, clients, counting):
+    shape = SHAPES[name]
+    events = _events(shape.answer(shape.usage))[:-1]
+    host.says = answered(b"".join(events), shape.content_type)
+    counted = twice(shape, clients, counting)
+    if WITHOUT_END[name] == ("ok", "reported"):
+        exact(shape, counted)
+    else:
+        ended(counted, WITHOUT_END[name])
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_plain_answer_to_a_stream_is_counted(name, host, clients, counting):
+    shape, plain = SHAPES[name], SHAPES[name.removesuffix(" stream")]
+    host.says = answered(plain.answer(plain.usage), plain.content_type)
+    # google-genai takes it for the only chunk
+    exact(shape, twice(shape, clients, counting), chunks=name == "gemini stream")
+
+
+# the usage that we ask for and hide
+
+UNASKED = SHAPES["chat stream"]._replace(
+    name="chat stream, unasked",
+    call=lambda c: c.openai.chat.completions.create(
+        model="gpt-4.1", messages=MESSAGES, stream=True
+    ),
+)
+
+
+def _asked(body: bytes) -> bytes:
+    """The same stream from a host that was asked for usage: null in every chunk but the last."""
+    usage = b', "usage": ' + _json(CHAT_USAGE)
+    chunk = _sse(_chunk([])).replace(b"}\n", usage + b"}\n")
+    *others, done = _events(body)
+    nulls = [event.replace(b"}\n\n", b', "usage": null}\n\n') for event in others]
+    return b"".join([*nulls, chunk, done])
+
+
+def _unasked() -> bytes:
+    *others, _, done = _events(_chat_stream(ABSENT))
+    return b"".join([*others, done])
+
+
+# one of the events that nobody knows would come after the hidden chunk, and is not hidden
+@pytest.mark.parametrize(
+    "odd", [None, *(odd for odd in ODD_EVENTS if odd != "events nobody knows")]
+)
+def test_what_we_ask_for_is_hidden_in_odd_events_too(odd, host, clients, counting):
+    change = ODD_EVENTS[odd] if odd else bytes
+    host.says = _pieces(change(_unasked()), "text/event-stream")
+    alone = got(UNASKED, clients)
+    host.says = _pieces(change(_asked(_unasked())), "text/event-stream")
+    with counting() as counted:
+        assert got(UNASKED, clients) == alone
+    (record,) = counted.records
+    if ("chat stream", odd) in UNREADABLE:
+        assert (record.status, record.usage_source) == UNREADABLE["chat stream", odd]
+    else:
+        assert record.usage is not None
+        assert record.usage.nonzero() == BILLED
+
+
+@pytest.mark.parametrize("size", [None, 1, 7, 64])
+def test_what_we_ask_for_is_hidden_wherever_the_stream_breaks_off(size, host, clients, counting):
+    whole, alone = _asked(_unasked()), _events(_unasked())
+    for at in range(1, len(whole), 41):
+        ends = whole[:at].count(b"\n\n")
+        seen = alone if ends > len(alone) else alone[: min(ends, len(alone) - 1)]
+        host.says = answered(b"", "text/event-stream", pieces=seen, ended=False)
+        without_us = got(UNASKED, clients)
+        pieces = cut(whole[:at], size or at)
+        host.says = answered(b"", "text/event-stream", pieces=pieces, ended=False)
+        with counting() as counted:
+            assert got(UNASKED, clients) == without_us
+        assert len(counted.records) == 1

@@ -30,29 +30,30 @@ class SseSplitter:
     """Server-sent events; lines may end with LF, CRLF or CR."""
 
     def __init__(self) -> None:
-        self._buffer = b""
+        self._buffer = bytearray()
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """See `Splitter`."""
-        data = self._buffer + chunk if self._buffer else chunk
-        if data.endswith(b"\n\n") and b"\r" not in data:
-            self._buffer = b""
-            if data.find(b"\n\n") == len(data) - 2:
-                return [data]
-            return [event + b"\n\n" for event in data[:-2].split(b"\n\n")]
-        events = []
-        start = 0
-        for boundary in _BOUNDARY.finditer(data):
-            events.append(data[start : boundary.end()])
-            start = boundary.end()
-        self._buffer = data[start:]
+        if not self._buffer and chunk.endswith(b"\n\n") and b"\r" not in chunk:
+            if chunk.find(b"\n\n") == len(chunk) - 2:
+                return [chunk]
+            return [event + b"\n\n" for event in chunk[:-2].split(b"\n\n")]
+        # only what is new is searched: an event of megabytes comes in thousands of pieces
+        searched = max(0, len(self._buffer) - 3)
+        self._buffer += chunk
+        ends = [boundary.end() for boundary in _BOUNDARY.finditer(self._buffer, searched)]
+        starts = [0, *ends]
+        events = [bytes(self._buffer[a:b]) for a, b in zip(starts, ends, strict=False)]
+        if ends:
+            del self._buffer[: ends[-1]]
         if len(self._buffer) > MAX_EVENT:
-            self._buffer = b""
+            self._buffer.clear()
         return events
 
     def rest(self) -> bytes:
         """See `Splitter`."""
-        rest, self._buffer = self._buffer, b""
+        rest = bytes(self._buffer)
+        self._buffer.clear()
         return rest
 
 
