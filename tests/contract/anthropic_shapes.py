@@ -265,6 +265,11 @@ async def vertex_helper(call: Caller) -> Any:
         return [await every(stream), await done(stream.get_final_message())]
 
 
+async def foundry_create(call: Caller, **more: Any) -> Any:
+    answer = await done(call.foundry().messages.create(**MESSAGE, **more))
+    return await every(answer) if "stream" in more else answer
+
+
 async def vertex_count(call: Caller) -> Any:
     client = call.vertex()
     return await done(client.messages.count_tokens(model=VERTEX, messages=ASK))
@@ -445,6 +450,7 @@ SERVED = {"request.model": "claude-opus-4-8", "response_model": "claude-opus-4-8
 
 bedrock = partial(messages, provider="aws.bedrock", asked=BEDROCK)
 vertex = partial(messages, provider="gcp.vertex_ai", asked=VERTEX)
+foundry = partial(messages, provider="azure.ai.inference")
 failed = partial(messages, bills=0)
 
 SHAPES = [
@@ -512,6 +518,8 @@ SHAPES = [
     vertex(id="vertex claude stream", run=partial(vertex_create, stream=True), stream=True, told={"region": "us-east5"}),
     vertex(id="vertex claude stream helper", run=vertex_helper, stream=True),
     vertex(id="vertex claude beta create", run=partial(vertex_create, beta=True)),
+    foundry(id="foundry create", run=foundry_create),
+    foundry(id="foundry stream", run=partial(foundry_create, stream=True), stream=True),
     free(id="vertex claude count_tokens", run=vertex_count),
     failed(id="messages, 400", run=partial(with_retries, retries=2), script=failing(400), raises="BadRequestError", told=refused(400)),
     failed(id="messages, 401", run=partial(with_retries, retries=2), script=failing(401), raises="AuthenticationError", told=refused(401)),

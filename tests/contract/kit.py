@@ -98,6 +98,10 @@ class Caller:
         asked = {"region": "us-east5", "project_id": "p", "access_token": "token", **options}
         return self._client(anthropic, "AnthropicVertex", base_url=f"{self.url}/v1", **asked)
 
+    def foundry(self) -> Any:
+        """`AnthropicFoundry` or its async twin."""
+        return self._client(anthropic, "AnthropicFoundry", base_url=self.url, api_key="key")
+
     def gemini(self, **options: Any) -> Any:
         """`genai.Client`, or its async face."""
         http = {"base_url": self.url, **options.pop("http_options", {})}
