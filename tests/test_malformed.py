@@ -21,9 +21,11 @@ import openai
 import pytest
 from google import genai
 from google.genai import types
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from otel_llm_usage import instrument, uninstrument
+from otel_llm_usage import guard, instrument, providers, uninstrument
 from otel_llm_usage.records import Record
 
 pytestmark = pytest.mark.filterwarnings("ignore:The model '.*' is deprecated:DeprecationWarning")
@@ -1052,3 +1054,236 @@ def test_what_we_ask_for_is_hidden_wherever_the_stream_breaks_off(size, host, cl
         with counting() as counted:
             assert got(UNASKED, clients) == without_us
         assert len(counted.records) == 1
+
+
+# faults of our own
+
+
+class OurFaultError(Exception):
+    """What nobody but us may ever see."""
+
+
+def _fails(*args: Any, **kwargs: Any) -> Any:
+    raise OurFaultError
+
+
+class _FailsAt:
+    """A reader that fails in one place."""
+
+    def __init__(self, place: str, reader: Any) -> None:
+        self._place = place
+        self._reader = reader
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._place:
+            return _fails
+        return getattr(self._reader, name)
+
+
+class _FailsToTell(_FailsAt):
+    """A reader that cannot even say whether it is complete."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._place:
+            raise OurFaultError
+        return super().__getattr__(name)
+
+
+def _reader(place: str, kind: type[_FailsAt] = _FailsAt) -> Callable[[pytest.MonkeyPatch], None]:
+    def put(monkeypatch: pytest.MonkeyPatch) -> None:
+        made = providers.reader
+        monkeypatch.setattr(providers, "reader", lambda request: kind(place, made(request)))
+
+    return put
+
+
+def _failing(target: str) -> Callable[[pytest.MonkeyPatch], None]:
+    return lambda monkeypatch: monkeypatch.setattr(f"otel_llm_usage.{target}", _fails)
+
+
+class Ours(NamedTuple):
+    """A fault of ours: how it is put in, which shapes have it, and what is left of the record."""
+
+    put: Callable[[pytest.MonkeyPatch], None]
+    where: Callable[[Shape], bool] = lambda shape: True
+    left: str = "all"
+    """`all` of the usage, the `record` without it, or `nothing`."""
+
+
+def _plain(shape: Shape) -> bool:
+    return not shape.stream
+
+
+def _streamed(shape: Shape) -> bool:
+    return shape.stream
+
+
+def _in_bytes(shape: Shape) -> bool:
+    return shape.stream and "gemini" not in shape.name
+
+
+OURS = {
+    "the request is not understood": Ours(_failing("providers.describe"), left="nothing"),
+    "nobody knows the agent": Ours(_failing("scope.current_agent"), left="nothing"),
+    "there is no reader": Ours(_failing("providers.reader"), left="record"),
+    "the headers are not read": Ours(_reader("headers")),
+    "the body is not read": Ours(_reader("body"), _plain, "record"),
+    "an event is not read": Ours(_reader("event"), _streamed, "record"),
+    "there are no readings": Ours(_reader("readings"), left="record"),
+    "the end is not seen": Ours(_reader("complete", _FailsToTell), left="record"),
+    "the bytes are not decoded": Ours(_failing("patching.wire.Plain.feed"), _in_bytes, "record"),
+    "the bytes are not cut": Ours(_failing("patching.wire.SseSplitter.feed"), _in_bytes, "record"),
+    "there is no price": Ours(_failing("runtime.PriceLibrary.price")),
+    "there are no prices": Ours(_failing("prices.load_catalogue")),
+    "the zero is not shown": Ours(_failing("telemetry.metrics.Metrics.touch")),
+    "the metrics do not count": Ours(_failing("telemetry.metrics.Metrics._count")),
+    "the span is not begun": Ours(_failing("telemetry.spans.Spans.start")),
+    "the span is not ended": Ours(_failing("telemetry.spans.Spans.finish")),
+}
+
+
+def _stopped(counted: Counted) -> None:
+    """What went wrong was counted each time, and logged once for each place."""
+    lines = [line for line in counted.said if line.startswith("otel-llm-usage failed in")]
+    assert len(lines) == len(guard.errors)
+    assert counted.total("llm_instrumentation_errors_total") == guard.errors.total()
+
+
+def _left(counted: Counted, shape: Shape, fault: Ours) -> None:
+    assert len(counted.records) == (0 if fault.left == "nothing" else 2)
+    for record in counted.records:
+        if fault.left == "all":
+            assert record.usage is not None
+            assert record.usage.nonzero() == shape.billed
+        else:
+            assert record.usage_source != "reported"
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("fault", OURS)
+@pytest.mark.parametrize("name", SHAPES)
+def test_our_own_fault_never_reaches_the_caller(name, fault, host, clients, counting, monkeypatch):
+    shape, ours = SHAPES[name], OURS[fault]
+    host.says = answered(shape.answer(shape.usage), shape.content_type)
+    alone = got(shape, clients)
+    ours.put(monkeypatch)
+    with counting() as counted:
+        for _ in range(2):
+            assert got(shape, clients) == alone
+    if ours.where(shape):
+        assert guard.errors.total() >= 2
+        _left(counted, shape, ours)
+    else:
+        assert not guard.errors
+        exact(shape, counted)
+    _stopped(counted)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("fault", OURS)
+@pytest.mark.parametrize("name", SHAPES)
+async def test_our_own_fault_never_reaches_the_caller_in_async(
+    name, fault, host, async_clients, counting, monkeypatch
+):
+    shape, ours = SHAPES[name], OURS[fault]
+    host.says = answered(shape.answer(shape.usage), shape.content_type)
+    alone = await got_async(shape, async_clients)
+    ours.put(monkeypatch)
+    with counting() as counted:
+        for _ in range(2):
+            assert await got_async(shape, async_clients) == alone
+    if ours.where(shape):
+        assert guard.errors.total() >= 2
+        _left(counted, shape, ours)
+    else:
+        assert not guard.errors
+        exact(shape, counted)
+    _stopped(counted)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_sink_that_fails_keeps_no_other_from_its_records(name, host, clients, counting):
+    shape = SHAPES[name]
+    host.says = answered(shape.answer(shape.usage), shape.content_type)
+    before: list[Record] = []
+    alone = got(shape, clients)
+    with counting(before.append, _fails) as counted:
+        for _ in range(2):
+            assert got(shape, clients) == alone
+    assert before == counted.records
+    assert guard.errors.total() == 2
+    assert counted.total("llm_tokens_total") == 2 * sum(shape.billed.values())
+    _left(counted, shape, Ours(lambda _: None))
+    _stopped(counted)
+
+
+# anything at all
+
+KEYS = sorted(
+    {
+        *(key for shape in SHAPES.values() for key in shape.usage),
+        *("iterations", "server_tool_use", "cached_tokens", "reasoning_tokens", "audio_tokens"),
+        *("input_tokens_details", "tokenCount", "modality", "service_tier", "trafficType"),
+    }
+)
+COUNT = st.integers(-5, 50) | st.floats(allow_nan=False) | st.integers(2**50, 2**80)
+LEAF = st.none() | st.booleans() | COUNT | st.text(max_size=5) | st.sampled_from(["AUDIO", "20"])
+USAGE = st.recursive(
+    LEAF,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=3), inner, max_size=8)
+    ),
+    max_leaves=25,
+)
+RANDOM = settings(
+    max_examples=40,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@given(usage=USAGE)
+@RANDOM
+def test_any_usage_makes_one_record_and_no_difference(name, usage, host, clients, counting):
+    shape = SHAPES[name]
+    host.says = answered(shape.answer(usage), shape.content_type)
+    alone = got(shape, clients)
+    with counting() as counted:
+        assert got(shape, clients) == alone
+    first, *others = counted.records
+    assert not others or "iterations" in usage
+    for record in counted.records:
+        if record.usage is not None:
+            assert all(count is None or count >= 0 for count in record.usage)
+        assert record.cost.total is None or record.cost.total >= 0
+    assert first.usage_source in ("reported", "missing", "bad")
+
+
+@pytest.mark.parametrize("odd", [None, "CRLF", "CR", "comments", "no end of the last event"])
+@pytest.mark.parametrize("name", STREAMS)
+@given(sizes=st.lists(st.integers(1, 200), min_size=1, max_size=60))
+@RANDOM
+def test_the_record_is_the_same_however_the_stream_is_cut(
+    name, odd, sizes, host, clients, counting
+):
+    shape = SHAPES[name]
+    body = (ODD_EVENTS[odd] if odd else bytes)(shape.answer(shape.usage))
+    pieces, at = [], 0
+    for size in sizes:
+        pieces.append(body[at : at + size])
+        at += size
+    host.says = answered(b"", shape.content_type, pieces=[*pieces, body[at:]])
+    alone = got(shape, clients)
+    with counting() as counted:
+        assert got(shape, clients) == alone
+    (record,) = counted.records
+    if (name, odd) in UNREADABLE:
+        assert (record.status, record.usage_source) == UNREADABLE[name, odd]
+    else:
+        assert (record.status, record.usage_source, record.notes) == ("ok", "reported", ())
+        assert record.usage is not None
+        assert record.usage.nonzero() == BILLED

@@ -13,7 +13,7 @@ from opentelemetry import context as otel_context
 from .. import guard, providers
 from ..meter import Call
 from .engine import Seam
-from .observation import Meters, Observation, begin, settle_failed
+from .observation import Meters, Observation, begin, observe, settle_failed
 
 CLIENT = "google.genai._api_client"
 
@@ -126,8 +126,13 @@ class GoogleGenAI:
         call = begin(self._meters.meter, described) if described is not None else None
         if call is None:
             return None
+        observation = observe(
+            call, self._meters.on_abort, lambda: json.dumps(body, default=str).encode()
+        )
+        if observation is None:
+            return None
         call.activate()
-        return _GoogleObservation(call, self._meters, body)
+        return _GoogleObservation(observation)
 
 
 def _placed(client: Any, path: str) -> str:
@@ -153,11 +158,9 @@ class _GoogleObservation:
 
     __slots__ = ("_begun", "_observation")
 
-    def __init__(self, call: Call, meters: Meters, body: Any) -> None:
+    def __init__(self, observation: Observation) -> None:
         self._begun = False
-        self._observation = Observation(
-            call, meters.on_abort, lambda: json.dumps(body, default=str).encode()
-        )
+        self._observation = observation
 
     @property
     def call(self) -> Call:

@@ -48,10 +48,14 @@ class Observation:
     __slots__ = ("__weakref__", "_done", "_events", "_on_abort", "_reader", "_request_body", "call")
 
     def __init__(
-        self, call: Call, on_abort: OnAbort, request_body: Callable[[], bytes | None]
+        self,
+        call: Call,
+        reader: Reader,
+        on_abort: OnAbort,
+        request_body: Callable[[], bytes | None],
     ) -> None:
         self.call = call
-        self._reader: Reader = providers.reader(call.request)
+        self._reader = reader
         self._on_abort = on_abort
         self._request_body = request_body
         self._events = False
@@ -142,6 +146,17 @@ class Observation:
             usage = usage._replace(output=None)  # the answer was not read: nobody saw its length
         estimated = last._replace(usage=usage, final=False)
         return outcome._replace(source="estimated", readings=(*readings[:-1], estimated))
+
+
+def observe(
+    call: Call, on_abort: OnAbort, request_body: Callable[[], bytes | None]
+) -> Observation | None:
+    """An observation of a call's response; a call that cannot have one ends here."""
+    reader = guard.call("read", providers.reader, call.request)
+    if reader is None:
+        call.settle(Outcome("broken", reason="instrumentation_error"))
+        return None
+    return Observation(call, reader, on_abort, request_body)
 
 
 def _final(readings: list[Reading]) -> bool:

@@ -16,7 +16,7 @@ from .. import guard, providers
 from ..meter import Call
 from . import wire
 from .engine import Seam
-from .observation import Meters, Observation, begin, settle_failed
+from .observation import Meters, Observation, begin, observe, settle_failed
 from .tee import Filter, Tap, tee
 
 KEY = "otel_llm_usage"
@@ -203,9 +203,11 @@ class Stainless:
             return
         marked.call.deactivate()
         marked.call.seen = True
-        observation = Observation(
+        observation = observe(
             marked.call, self._meters.on_abort, partial(_itself, marked.request_body)
         )
+        if observation is None:
+            return
         observation.headers(response.headers)
         if hasattr(response, "_content"):
             observation.body(response.content)
