@@ -21,6 +21,7 @@ import openai
 from google import genai
 from google.genai import types
 from prometheus_client.parser import text_string_to_metric_families
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -264,6 +265,7 @@ def run(seconds: float | None = None, metrics_port: int = 9464, plain: bool = Fa
             _watch(console, standin, runtime, account, stop, seconds, plain)
             workload.stop()
             runtime.flush()
+            standin.settled()  # it notices a client that left only when it writes again
             served = _scrape(runtime)
             audit = Audit(tuple(standin.ledger), account.snapshot(), served)
             runtime.close()
@@ -306,8 +308,8 @@ def _view(records: Sequence[Record], elapsed: float, url: str) -> Group:
     rows: defaultdict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
         rows[record.agent, record.model].append(record)
-    table = Table("agent", "model", title="Counted by us, live", title_justify="left")
-    for heading in ("calls", "input", "cached", "output", "reasoning", "USD"):
+    table = _table("Counted by us, live", "agent", "model")
+    for heading in ("calls", "input", "cached", "output", "thought", "USD"):
         table.add_column(heading, justify="right")
     for (name, model), group in sorted(rows.items()):
         kinds = _kinds(group)
@@ -326,6 +328,18 @@ def _view(records: Sequence[Record], elapsed: float, url: str) -> Group:
     total = sum((record.cost.known for record in records), Decimal(0))
     headline = Text(f"{elapsed:5.1f} s   {len(records):,} calls   ≥ ${total:.6f}   {url}")
     return Group(headline, table)
+
+
+def _table(title: str, *headings: str) -> Table:
+    """Fits a terminal of 80 columns."""
+    return Table(
+        *headings,
+        title=title,
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
+    )
 
 
 class Side(NamedTuple):
@@ -382,15 +396,14 @@ class Audit:
         """For the terminal."""
         tables = []
         for title, rows in self._rows.items():
-            table = Table("provider", title=title, title_justify="left")
-            table.add_column("model", overflow="fold")
+            table = _table(title, "model")
             for heading in ("calls", "tokens", "counted", "USD", "counted", "error"):
                 table.add_column(heading, justify="right", no_wrap=True)
-            for provider, model, theirs, ours in rows:
+            for _, model, theirs, ours in rows:
+                same = theirs.calls == ours.calls
                 table.add_row(
-                    provider,
                     model,
-                    f"{theirs.calls:,} / {ours.calls:,}",
+                    f"{theirs.calls:,}" if same else f"{theirs.calls:,} / {ours.calls:,}",
                     f"{theirs.tokens:,}",
                     f"{ours.tokens:,}",
                     _usd(theirs.usd),
