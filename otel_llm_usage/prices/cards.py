@@ -98,6 +98,8 @@ class Card(NamedTuple):
             assumed += self._add_units(reading, rates, lines, reasons)
             total = sum([line.pico for line in lines])
         if not lines and not reasons and not self._is_said(usage, reading):
+            if "not_billed" in reading.notes:
+                return Cost("not_billed", 0, (), (), (), self.version, self.label, stale)
             reasons.append("no_usage" if reading.final else "stream_aborted")
         status: CostStatus
         if total and not reasons and not self.prepaid:

@@ -26,6 +26,11 @@ _READERS: Mapping[str, Callable[[Request], BaseReader]] = {
 }
 
 
+def shaped(endpoint: str) -> bool:
+    """Whether answers of this endpoint have a reader of their own."""
+    return endpoint in _READERS
+
+
 def reader(request: Request) -> BaseReader:
     """A reader for the answer to this request."""
     make = _READERS.get(request.endpoint)

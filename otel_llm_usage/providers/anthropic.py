@@ -83,7 +83,8 @@ class MessagesReader(BaseReader):
             return
         self._about(answer)
         self._output_told = True
-        self._content = bool(answer.get("content"))
+        # without the content, the count is all that tells whether there was any
+        self._content = bool(answer.get("content", self._raw.get("output_tokens")))
         self._stopped(answer.get("stop_reason"))
 
     def event(self, data: bytes | str, name: str | None = None) -> None:

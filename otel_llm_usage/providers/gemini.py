@@ -43,7 +43,10 @@ _SPECIAL: Mapping[Any, int] = {
     2: 1,
     3: 2,
 }
-"""Which place of `Modal` a modality has. Documents are text, as is what is not specified."""
+"""Which place of `Modal` a modality has."""
+
+_TEXT: frozenset[Any] = frozenset({"TEXT", "DOCUMENT", "MODALITY_UNSPECIFIED", 0, 1, 5, None})
+"""What is billed as text: documents, and what is not specified. Others nobody has a price for."""
 
 
 def usage_of(raw: Mapping[str, Any], notes: list[str], *, live: bool = False) -> Usage | None:
@@ -115,10 +118,12 @@ def _rows(raw: Mapping[str, Any], keys: tuple[str, ...], notes: list[str]) -> Mo
             return None
         counts: list[int | None] = [None, None, None]
         for row in rows:
-            place = _place(row.get("modality"))
-            if place is None:
-                continue
             number = _row_count(row)
+            place, known = _place(row.get("modality"))
+            if place is None:
+                if number and not known:
+                    notes.append("bad_usage:modality")
+                continue
             if number is None:
                 notes.append(f"bad_usage:{key}")
             else:
@@ -127,11 +132,12 @@ def _rows(raw: Mapping[str, Any], keys: tuple[str, ...], notes: list[str]) -> Mo
     return None
 
 
-def _place(modality: Any) -> int | None:
-    if isinstance(modality, int):
-        return None if isinstance(modality, bool) else _SPECIAL.get(modality)
-    told = word(modality)
-    return _SPECIAL.get(told.upper()) if told else None
+def _place(modality: Any) -> tuple[int | None, bool]:
+    """The place of a modality in `Modal` (text has none), and whether it is known at all."""
+    told = modality if type(modality) is int else word(modality)
+    if isinstance(told, str):
+        told = told.upper()
+    return _SPECIAL.get(told), told in _TEXT or told in _SPECIAL
 
 
 def _row_count(row: Mapping[str, Any]) -> int | None:
@@ -151,7 +157,7 @@ def _row_counts(raw: Mapping[str, Any], keys: tuple[str, ...]) -> list[int]:
 class GeminiReader(BaseReader):
     """Generated content, whole or streamed, and turns of a live session."""
 
-    __slots__ = ("_header_tier", "_last", "_lost", "_maps", "_queries", "_retrievals")
+    __slots__ = ("_data", "_header_tier", "_last", "_lost", "_maps", "_queries", "_retrievals")
 
     def __init__(self, request: Request) -> None:
         super().__init__(request)
@@ -159,6 +165,7 @@ class GeminiReader(BaseReader):
         self._queries: dict[int, tuple[int, frozenset[int]]] = {}
         self._retrievals = 0
         self._maps = False
+        self._data = False
         self._last: Mapping[str, Any] | None = None
         self._lost: list[str] = []
 
@@ -256,15 +263,21 @@ class GeminiReader(BaseReader):
         for chunk in mappings(grounding.get("groundingChunks")):
             if "maps" in chunk:
                 self._maps = True
+            elif "retrievedContext" in chunk and self.request.platform == "vertex":
+                self._data = True  # elsewhere file search bills tokens only
 
     def _grounding(self) -> dict[str, int | Decimal]:
         tools = self.request.hints.get("tools", ())
-        only_maps = "google_maps" in tools and not any("search" in tool for tool in tools)
+        searches = [tool for tool in tools if "search" in tool and tool != "file_search"]
+        only_maps = "google_maps" in tools and not searches
         queries = sum(most for most, _ in self._queries.values())
         units: dict[str, int | Decimal] = {}
         if queries and not only_maps:
-            units["search_grounding_prompts"] = 1
-            units["search_grounding_queries"] = queries
+            search = "enterprise" if searches == ["enterprise_web_search"] else "search"
+            units[f"{search}_grounding_prompts"] = 1
+            units[f"{search}_grounding_queries"] = queries
+        if self._data:
+            units["data_grounding_prompts"] = 1
         if self._maps or (queries and only_maps):
             units["maps_grounding_prompts"] = 1
             # how often it asked is only told where it did nothing else
@@ -402,7 +415,9 @@ class CacheReader(BaseReader):
 
 
 def _seconds(ttl: Any) -> int | Decimal | None:
-    """`"7200s"`, or a number of seconds."""
+    """`"7200s"`, a number of seconds, or `{"seconds": 7200}`."""
+    if isinstance(ttl, Mapping):
+        ttl = ttl.get("seconds")
     if isinstance(ttl, str):
         ttl = parsed(ttl.removesuffix("s"))
     return quantity(ttl)

@@ -658,7 +658,9 @@ class TranscriptionReader(OpenAIReader):
     def answer(self, answer: Mapping[str, Any]) -> None:
         """A parsed body or the last event of a stream."""
         raw = answer.get("usage")
-        if isinstance(raw, Mapping) and raw.get("type") == "duration":
+        if isinstance(raw, Mapping) and (
+            raw.get("type") == "duration" or ("seconds" in raw and not _present(raw, _COUNTS))
+        ):
             self._seconds(raw.get("seconds"))
         elif raw is not None:
             self.count_usage(raw)

@@ -5,9 +5,10 @@ from typing import Any
 
 from ..records import NOTHING, Reading, Request
 from . import tiers
-from .answers import reader
+from .answers import reader, shaped
 from .hosts import AZURE, AZURE_INFERENCE, BEDROCK, VERTEX, Host, named
-from .requests import asked_tier, hints_of
+from .reading import NOT_BILLED
+from .requests import asked_region, asked_tier, hints_of
 from .values import parsed, word
 
 _ENDPOINTS: Mapping[str, str] = {
@@ -36,6 +37,7 @@ _ENDPOINTS: Mapping[str, str] = {
     "caches": "caches.create",
     "interactions.create": "interactions",
     "live.connect": "live",
+    "realtime": "responses",
 }
 _OPERATIONS: Mapping[str, str] = {
     "chat.completions": "chat",
@@ -74,9 +76,9 @@ def readings(
     """
     host = _host(provider, platform)
     said = (endpoint or "").strip().lower()
-    batch = "batch" in said and "embed" not in said
+    batch = "batch" in said and "batchembed" not in said
     shape = _shape(said, host, plain(usage))
-    asked = plain(request)
+    asked = _flat(plain(request))
     told = plain(response)
     described = Request(
         host.provider,
@@ -87,7 +89,7 @@ def readings(
         word(asked.get("model")) or model,
         asked.get("stream") is True,
         tier="batch" if batch else _asked_tier(host, asked),
-        region=_region(asked),
+        region=_region(host, asked),
         hints=hints_of(shape, asked),
     )
     read = _read(described, shape, plain(usage), told)
@@ -115,31 +117,57 @@ def _read(
     if isinstance(usage.get(key), Mapping):  # a whole response in the place of its usage
         told, usage = {**usage, **told}, usage[key]
     read = reader(described)
-    headers = told.get("headers")
-    if isinstance(headers, Mapping):
-        read.headers(headers)
-    answer = {**told, key: usage} if usage else {**told}
-    read.answer(answer)
+    for holder in (told, told.get("sdkHttpResponse")):  # the second is where the Google SDK has it
+        headers = holder.get("headers") if isinstance(holder, Mapping) else None
+        if isinstance(headers, Mapping):
+            read.headers(headers)
+    if usage:
+        also = told.get(key)  # the caller may give a part of the usage, or it twice
+        usage = {**also, **usage} if isinstance(also, Mapping) else usage
+    read.answer({**told, key: usage} if usage else {**told})
     read.complete = True
-    return read.readings()
+    found = read.readings()
+    if not read.billed and not read.pending:
+        return tuple(one._replace(notes=(*one.notes, NOT_BILLED)) for one in found or (Reading(),))
+    return found
 
 
 _GEMINI_SHAPES = frozenset({"generate_content", "live", "embed_content", "caches.create"})
+_OWN_SHAPES: Mapping[str, frozenset[str]] = {
+    "google": _GEMINI_SHAPES | {"generate_images", "interactions"},
+    "anthropic": frozenset({"messages"}),
+}
+"""The shapes of those whose answers are not like OpenAI's."""
 
 
 def _shape(endpoint: str, host: Host, usage: Mapping[str, Any]) -> str:
-    """The shape of the answers of this call."""
-    if endpoint in _ENDPOINTS:
-        return _ENDPOINTS[endpoint]
-    if endpoint and "batch" not in endpoint:
-        return endpoint
+    """The shape of the answers of this call: what its name says, else what the usage looks like."""
+    name = endpoint.removeprefix("models.")
+    stem = name.removesuffix(".create")
+    name = _ENDPOINTS.get(name) or _ENDPOINTS.get(stem) or (name if shaped(name) else stem)
+    own = _OWN_SHAPES.get(host.vendor)
+    if own is None or "prompt_tokens" in usage:  # the second: through an OpenAI-compatible door
+        if shaped(name):
+            return name
+        if usage.get("type") == "duration" or "seconds" in usage:
+            return "audio.transcriptions"
+        return "responses" if "input_tokens" in usage else "chat.completions"
+    if name in own:
+        return name
     if host.vendor == "anthropic":
         return "messages"
-    if host.vendor == "google" and "prompt_tokens" not in usage:
-        return "interactions" if "total_input_tokens" in usage else "generate_content"
-    if usage.get("type") == "duration":
-        return "audio.transcriptions"
-    return "responses" if "input_tokens" in usage else "chat.completions"
+    if "embed" in name:
+        return "embed_content"
+    return "interactions" if "total_input_tokens" in usage else "generate_content"
+
+
+def _flat(asked: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A request in one level: the Google SDK takes most of it in `config`."""
+    for key in ("config", "cachedContent", "cached_content"):
+        inner = asked.get(key)
+        if isinstance(inner, Mapping):
+            asked = {**inner, **asked}
+    return asked
 
 
 def _host(provider: str, platform: str | None) -> Host:
@@ -164,8 +192,8 @@ def _known_tier(host: Host, said: str | None) -> str | None:
     return tiers.canonical(tiers.ANTHROPIC if host.vendor == "anthropic" else tiers.OPENAI, said)
 
 
-def _region(asked: Mapping[str, Any]) -> str | None:
-    return word(asked.get("region")) or word(asked.get("location"))
+def _region(host: Host, asked: Mapping[str, Any]) -> str | None:
+    return word(asked.get("region")) or word(asked.get("location")) or asked_region(host, asked)
 
 
 def plain(value: Any) -> Mapping[str, Any]:

@@ -7,6 +7,9 @@ from typing import Any, Protocol
 from ..records import NOTHING, Reading, Request, Usage
 from .values import parsed
 
+NOT_BILLED = "not_billed"
+"""The note of a reading whose answer says that it costs nothing."""
+
 
 class Reader(Protocol):
     """Reads along with one answer. Cheap to make; nothing it is given makes it raise."""

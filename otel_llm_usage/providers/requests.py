@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from ..records import NOTHING, Request
 from . import tiers
 from .gemini import model_name
-from .hosts import Place, locate, overridden, path_of
+from .hosts import ANTHROPIC, Host, Place, locate, overridden, path_of
 from .values import header, word
 
 
@@ -104,7 +104,7 @@ def describe(
         place.address,
         place.port,
         asked_tier(sdk, told, headers),
-        target.region,
+        target.region or asked_region(place.host, told),
         hints,
     )
 
@@ -250,6 +250,11 @@ def _betas(body: Mapping[str, Any], headers: Mapping[str, str] | None) -> tuple[
     if not isinstance(said, list | tuple):
         return ()
     return tuple(beta.strip() for beta in said if isinstance(beta, str) and beta.strip())
+
+
+def asked_region(host: Host, body: Mapping[str, Any]) -> str | None:
+    """Where it was asked to run, as far as the body says; elsewhere the endpoint's name does."""
+    return word(body.get("inference_geo")) if host.platform == ANTHROPIC.platform else None
 
 
 def asked_tier(
