@@ -1,5 +1,6 @@
 """The door for `opentelemetry-instrument`: an entry point in the group `opentelemetry_instrumentor`."""
 
+import inspect
 from typing import Any
 
 from .runtime import instrument, uninstrument
@@ -10,9 +11,8 @@ class LLMUsageInstrumentor:
 
     def instrument(self, **kwargs: Any) -> None:
         """Like `otel_llm_usage.instrument`; what only the loader knows is left aside."""
-        kwargs.pop("skip_dep_check", None)
-        kwargs.pop("raise_exception_on_conflict", None)
-        instrument(**kwargs)
+        ours = inspect.signature(instrument).parameters
+        instrument(**{name: value for name, value in kwargs.items() if name in ours})
 
     def uninstrument(self, **_: Any) -> None:
         """Leave every SDK as it was."""

@@ -1,6 +1,7 @@
 """Assembly: settings in, a running meter and wrapped SDKs out, and all of it taken off again."""
 
 import atexit
+import inspect
 import logging
 import os
 import threading
@@ -112,8 +113,7 @@ class Runtime:
         guard.call("close", self.metrics.close)
 
     def flush(self) -> None:
-        """Settle what is still being read and push what has not been pushed."""
-        settle_live()
+        """Push what has not been pushed. Streams that are being read go on."""
         guard.call("flush", self.telemetry.force_flush)
 
     def reload_prices(self) -> bool:
@@ -285,6 +285,10 @@ def instrument(
         for sink in sinks:
             if not callable(sink):
                 raise ConfigurationError(f"sinks: {sink!r} can't be called with a record")
+            if inspect.iscoroutinefunction(sink):
+                raise ConfigurationError(
+                    f"sinks: {sink!r} is async, and nobody would await it: take a plain function"
+                )
         runtime = Runtime(
             load(arguments, config=config),
             sinks=sinks,

@@ -1,6 +1,7 @@
 """Who pays: the labels of the calls inside a block, held in the OpenTelemetry context."""
 
 from collections.abc import Mapping
+from contextvars import ContextVar, Token
 from types import TracebackType
 
 from opentelemetry import context
@@ -13,6 +14,10 @@ UNKNOWN = "unknown"
 _AGENT = "otel_llm_usage.agent"
 _LABELS = "otel_llm_usage.labels"
 
+_entered: ContextVar[tuple[Token[context.Context], ...]] = ContextVar(
+    "otel_llm_usage_entered", default=()
+)
+
 
 class agent:  # noqa: N801 (a block reads `with agent("planner"):`)
     """Charge the calls inside the block to an agent: `with agent("planner"): ...`.
@@ -21,7 +26,7 @@ class agent:  # noqa: N801 (a block reads `with agent("planner"):`)
     and an inner block wins over an outer one.
     """
 
-    __slots__ = ("_token", "name")
+    __slots__ = ("name",)
 
     def __init__(self, name: str) -> None:
         if not isinstance(name, str) or not name:  # type: ignore[redundant-expr]
@@ -29,7 +34,9 @@ class agent:  # noqa: N801 (a block reads `with agent("planner"):`)
         self.name = name
 
     def __enter__(self) -> "agent":
-        self._token = context.attach(context.set_value(_AGENT, self.name))
+        # the object may be entered again, also in other tasks: the token belongs to the entry
+        token = context.attach(context.set_value(_AGENT, self.name))
+        _entered.set((*_entered.get(), token))
         return self
 
     def __exit__(
@@ -38,7 +45,9 @@ class agent:  # noqa: N801 (a block reads `with agent("planner"):`)
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        context.detach(self._token)
+        *others, token = _entered.get()
+        _entered.set(tuple(others))
+        context.detach(token)
 
 
 def current_agent() -> str | None:

@@ -1,5 +1,6 @@
 """One response under observation: from its bytes to the one outcome of its call."""
 
+import os
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple, Protocol
@@ -96,6 +97,10 @@ class Observation:
         outcome = guard.call("observe", self._outcome, how, error)
         self.call.settle(outcome or Outcome("broken", reason="instrumentation_error"))
 
+    def disown(self) -> None:
+        """Settle nothing: the call is another process's."""
+        self._done = True
+
     def __del__(self) -> None:
         self.finish("dropped")
 
@@ -181,6 +186,16 @@ def settle_failed(call: Call, error: BaseException) -> None:
             "error" if mine else "aborted", error_type=type(error).__name__, reason="no_response"
         )
     )
+
+
+def _forget_inherited() -> None:
+    """A forked child: what its parent is reading, its parent will count."""
+    for observation in list(live):
+        observation.disown()
+    live.clear()
+
+
+os.register_at_fork(after_in_child=_forget_inherited)
 
 
 def settle_live() -> None:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from .. import guard, providers
-from ..meter import Call
+from ..meter import Call, Outcome
 from . import wire
 from .engine import Seam
 from .observation import Meters, Observation, begin, observe, settle_failed
@@ -38,7 +38,9 @@ class _Frame:
 
     def leave(self, token: Token["_Frame | None"]) -> None:
         """The passage is over, well or not."""
-        _frame.reset(token)
+        # a coroutine may be closed in another context than the one that it ran in
+        with suppress(ValueError):
+            _frame.reset(token)
         if self.call is not None:
             self.call.deactivate()
 
@@ -87,7 +89,7 @@ class Stainless:
         while True:
             token = _frame.set(frame)
             try:
-                return wrapped(*args, **kwargs)
+                answer = wrapped(*args, **kwargs)
             except BaseException as error:
                 if self._refused_our_question(frame, error):
                     continue
@@ -95,6 +97,8 @@ class Stainless:
                 raise
             finally:
                 frame.leave(token)
+            self._unobserved(frame)
+            return answer
 
     async def request_async(
         self, wrapped: Callable[..., Any], client: Any, args: Any, kwargs: dict[str, Any]
@@ -104,7 +108,7 @@ class Stainless:
         while True:
             token = _frame.set(frame)
             try:
-                return await wrapped(*args, **kwargs)
+                answer = await wrapped(*args, **kwargs)
             except BaseException as error:
                 if self._refused_our_question(frame, error):
                     continue
@@ -112,6 +116,14 @@ class Stainless:
                 raise
             finally:
                 frame.leave(token)
+            self._unobserved(frame)
+            return answer
+
+    def _unobserved(self, frame: _Frame) -> None:
+        """An answer came that did not pass the seam: it is counted as one without usage."""
+        call = frame.call
+        if call is not None and not call.seen:
+            call.settle(Outcome("ok", reason="not_observed"))
 
     def _failed(self, frame: _Frame, error: BaseException) -> None:
         call = frame.call
@@ -210,7 +222,10 @@ class Stainless:
             return
         observation.headers(response.headers)
         if hasattr(response, "_content"):
-            observation.body(response.content)
+            if stream or marked.call.request.stream:
+                response._content = _read_already(observation, marked.filter, response)
+            else:
+                observation.body(response.content)
             return
         tap = _tap(observation, marked.filter, response, bool(stream))
         observed = tee(response.stream, tap)
@@ -238,6 +253,16 @@ def _tap(observation: Observation, filter_: Filter | None, response: Any, stream
         keep = filter_ if plain else None
         return Tap(observation, decoder, splitter=wire.SseSplitter(), keep=keep)
     return Tap(observation, decoder, splitter=None)
+
+
+def _read_already(observation: Observation, filter_: Filter | None, response: Any) -> bytes:
+    """A stream whose body somebody (a logging hook) has read: what the caller is to see of it."""
+    framed = "vnd.amazon.eventstream" in response.headers.get("content-type", "")
+    splitter, data = (
+        (wire.FrameSplitter(), wire.frame_data) if framed else (wire.SseSplitter(), wire.sse_data)
+    )
+    tap = Tap(observation, wire.Plain(), splitter=splitter, data=data, keep=filter_)
+    return tap.feed(response.content) + tap.end()
 
 
 def _decoding_error(response: type) -> type[Exception]:

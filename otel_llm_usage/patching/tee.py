@@ -43,7 +43,8 @@ class Tap:
 
     def feed(self, chunk: bytes) -> bytes:
         """One chunk passes. Never raises."""
-        if self.observation.open:
+        # what we asked for is hidden to the end, also when the observation has been settled
+        if self.observation.open or self._keep is not None:
             kept = guard.call("tee", self._feed, chunk)
             if kept is None:
                 kept, self._keep = chunk, None
