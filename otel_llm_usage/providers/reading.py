@@ -1,5 +1,6 @@
 """What every reader of answers has in common."""
 
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Protocol
@@ -9,6 +10,9 @@ from .values import parsed
 
 NOT_BILLED = "not_billed"
 """The note of a reading whose answer says that it costs nothing."""
+
+
+_WORD = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 
 
 class Reader(Protocol):
@@ -153,7 +157,8 @@ def error_type(error: Any) -> str:
         for key in ("type", "code", "status"):
             value = error.get(key)
             if isinstance(value, str | int) and value not in ("", True, False):
-                return str(value)
+                # a word is a type; a sentence may be somebody's text
+                return str(value) if _WORD.fullmatch(str(value)) else "_OTHER"
     return "error"
 
 
