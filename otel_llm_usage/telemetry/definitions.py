@@ -59,7 +59,7 @@ ESTIMATED = Definition(
     "counter",
     "{token}",
     ("type", *WHO),
-    "The part of the billed tokens that is our estimate.",
+    "The billed tokens of answers in which a count is our estimate.",
 )
 UNPRICED_REQUESTS = Definition(
     "unpriced_requests",
