@@ -8,9 +8,6 @@ from opentelemetry import context
 
 from .records import NOTHING
 
-UNKNOWN = "unknown"
-"""The agent of a call that nobody claimed."""
-
 _AGENT = "otel_llm_usage.agent"
 _LABELS = "otel_llm_usage.labels"
 

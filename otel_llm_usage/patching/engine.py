@@ -31,8 +31,6 @@ class Seam:
     module: str
     path: str
     wrapper: Wrapper
-    optional: bool = False
-    """Whether some supported versions lack this place, so that its absence is no fault."""
 
     @property
     def name(self) -> str:
@@ -84,9 +82,7 @@ class Engine:
             target = getattr(target, part, None)
         if target is None:
             self._change(seam, "missing")
-            # an absent optional place is an older or newer version doing its work elsewhere
-            logger.log(
-                logging.DEBUG if seam.optional else logging.WARNING,
+            logger.warning(
                 "otel-llm-usage does not find %s in this version of %s: calls that pass there are "
                 "not counted. Please report the version.",
                 seam.name,
