@@ -5,11 +5,12 @@ counted (`llm_instrumentation_errors_total{where}`) and logged once for each pla
 """
 
 import logging
+import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -72,6 +73,24 @@ def call(where: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs
         return None
 
 
+def theirs(function: Callable[[], Any]) -> Exception | None:
+    """Call code of others on nobody's behalf; what it raises is theirs, and for the caller to judge."""
+    try:
+        function()
+    except Exception as error:
+        return error
+    return None
+
+
+async def theirs_async(work: Awaitable[Any]) -> Exception | None:
+    """The same for what is awaited."""
+    try:
+        await work
+    except Exception as error:
+        return error
+    return None
+
+
 def listen(listener: Callable[[str], None]) -> Callable[[], None]:
     """Tell `listener` the place of every failure; the result stops that again."""
     _listeners.append(listener)
@@ -83,3 +102,11 @@ def reset() -> None:
     with _lock:
         errors.clear()
         _logged.clear()
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)

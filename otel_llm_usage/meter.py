@@ -5,9 +5,10 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
 
-from . import guard
+from . import finalisers, guard
 from .records import Cost, Pricer, Reading, Record, Request, Sink
 
 logger = logging.getLogger("otel_llm_usage")
@@ -125,7 +126,7 @@ class Meter:
             units=reading.units,
             response_model=reading.model,
             response_id=reading.response_id,
-            tier=reading.tier or "standard",
+            tier=reading.tier,
             region=reading.region or call.request.region,
             entry=reading.entry,
             finish_reasons=reading.finish_reasons,
@@ -228,7 +229,10 @@ class Call:
             self._unsettled.pop()  # one atomic step decides between threads and finalisers
         except IndexError:
             return False
-        guard.call("settle", self._meter.emit, self, outcome)
+        if finalisers.collecting():
+            finalisers.later(partial(guard.call, "settle", self._meter.emit, self, outcome))
+        else:
+            guard.call("settle", self._meter.emit, self, outcome)
         return True
 
 

@@ -195,7 +195,7 @@ class Cost(NamedTuple):
     priced_lines: tuple[PricedLine, ...] = ()
     reasons: tuple[str, ...] = ()
     """Why not: `unknown_model`, `unknown_tier`, `unknown_region`, `no_rate:<sku>`, `no_usage`,
-    `bad_usage`, `stream_aborted`, `no_response`."""
+    `no_count:<side>`, `bad_usage`, `stream_aborted`, `no_response`, `background`."""
     assumed: tuple[str, ...] = ()
     """What is metered per account and was assumed, such as a used-up free allowance."""
     catalogue_version: str = ""
@@ -254,7 +254,8 @@ class Record(NamedTuple):
     units: Mapping[str, int | Decimal] = NOTHING
     response_model: str | None = None
     response_id: str | None = None
-    tier: str = "standard"
+    tier: str | None = None
+    """The tier that was used; `None` where the answer does not say."""
     region: str | None = None
     entry: str | None = None
     finish_reasons: tuple[str, ...] = ()

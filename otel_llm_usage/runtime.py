@@ -7,11 +7,12 @@ import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from . import guard, prices, providers, scope
+from . import finalisers, guard, prices, providers, scope
 from ._version import __version__
 from .errors import ConfigurationError
 from .meter import Meter
@@ -23,6 +24,7 @@ from .records import Cost, PricedLine, Reading, Request, Sink
 from .settings import Settings, load, otel_environment
 from .telemetry import otlp
 from .telemetry.metrics import Metrics
+from .telemetry.series import multiprocess
 from .telemetry.spans import Spans
 
 logger = logging.getLogger("otel_llm_usage")
@@ -42,12 +44,29 @@ class Runtime:
     ) -> None:
         self.settings = settings
         self.started = time.time()
+        self.server: Any = None
+        self._awake = False
+        self._shown_by: str | None = None
         self.prices = PriceLibrary(settings)
+        with ExitStack() as undo:
+            self._assemble(undo, sinks, tracer_provider, meter_provider, registry)
+            undo.pop_all()
+
+    def _assemble(
+        self,
+        undo: ExitStack,
+        sinks: Sequence[Sink],
+        tracer_provider: Any,
+        meter_provider: Any,
+        registry: Any,
+    ) -> None:
+        settings = self.settings
         self.telemetry = otlp.set_up(
             otel_environment() if settings.otlp else {},
             tracer_provider=tracer_provider,
             meter_provider=meter_provider,
         )
+        undo.callback(self.telemetry.shutdown)
         self.metrics = Metrics(
             registry=registry,
             namespace=settings.namespace,
@@ -59,6 +78,7 @@ class Runtime:
             catalogue_age=self.prices.ages,
             version=__version__,
         )
+        undo.callback(self.metrics.close)
         self.meter = Meter(
             price=self.prices.price,
             sinks=[
@@ -68,14 +88,13 @@ class Runtime:
             spans=None
             if settings.spans == "never"
             else Spans(self.telemetry.tracer_provider, settings.spans),
-            on_begin=[self.metrics.touch, self.prices.warm],
+            on_begin=[self._wake, self.metrics.touch],
             attribute=self._attribute,
         )
         meters = Meters(
             self.meter, settings.on_abort, dict(settings.stream_usage), dict(settings.hosts)
         )
         self.engine = Engine(_seams(settings.sdks, meters), self._seam_changed)
-        self.server: Any = None
 
     def start(self) -> None:
         """Wrap the SDKs, and open the `/metrics` port if there is to be one."""
@@ -107,6 +126,7 @@ class Runtime:
                 _runtime = None
         self.engine.remove()
         settle_live()
+        finalisers.finish()
         if self.server is not None:
             guard.call("close", self.server.close)
         guard.call("close", self.telemetry.shutdown)
@@ -114,6 +134,7 @@ class Runtime:
 
     def flush(self) -> None:
         """Push what has not been pushed. Streams that are being read go on."""
+        finalisers.finish()
         guard.call("flush", self.telemetry.force_flush)
 
     def reload_prices(self) -> bool:
@@ -143,6 +164,31 @@ class Runtime:
             "errors": dict(guard.errors),
         }
 
+    def _wake(self, *_: Any) -> None:
+        """The first call of a process: start what works beside the calls."""
+        if self._awake:
+            return
+        self._awake = True
+        finalisers.watch()
+        self.prices.warm()
+        # last registered runs first: before the providers that the application made meanwhile
+        atexit.unregister(_at_exit)
+        atexit.register(_at_exit)
+        if self._shown_by is not None:
+            logger.warning(
+                "This process was forked from the one that serves %s: what it counts is not shown "
+                "there. Set PROMETHEUS_MULTIPROC_DIR to an empty directory before the program "
+                "starts, and the port shows the sum of all processes.",
+                self._shown_by,
+            )
+
+    def _forked(self) -> None:
+        """In a child: nothing that works beside the calls has come along."""
+        self._awake = False
+        if self.server is not None:
+            self._shown_by = None if multiprocess() else self.server.url
+            self.server = None
+
     def _attribute(self) -> tuple[str, Mapping[str, str]]:
         return scope.current_agent() or self.settings.agent, scope.current_labels()
 
@@ -158,8 +204,6 @@ class PriceLibrary:
         self._base = Path(settings.price_data) if settings.price_data else None
         self._stale_after = settings.stale_after_days
         self._holder: prices.CatalogueHolder | None = None
-        self._lock = threading.Lock()
-        self._warming = False
         if self._files:
             # a broken price file is an error at start-up, never during a call
             self._load()
@@ -170,7 +214,7 @@ class PriceLibrary:
         return (self._holder or self._load()).catalogue
 
     def _load(self) -> prices.CatalogueHolder:
-        with self._lock:
+        with prices.loading.lock:
             if self._holder is None:
                 catalogue = prices.load_catalogue(
                     user_files=self._files[::-1],  # the room lets the first one win
@@ -188,11 +232,9 @@ class PriceLibrary:
         """See `Pricer`."""
         return self.catalogue.price(request, reading, at)
 
-    def warm(self, *_: Any) -> None:
-        """A call begins: load the tables while the provider is thinking."""
-        if not self._warming:
-            self._warming = True
-            threading.Thread(target=self._warm, name="otel-llm-usage-prices", daemon=True).start()
+    def warm(self) -> None:
+        """Load the tables while the provider is thinking."""
+        threading.Thread(target=self._warm, name="otel-llm-usage-prices", daemon=True).start()
 
     def _warm(self) -> None:
         with guard.guarded("prices"):
@@ -432,9 +474,22 @@ def _name(sink: Sink) -> str:
     return getattr(sink, "__qualname__", type(sink).__qualname__)
 
 
-@atexit.register
 def _at_exit() -> None:
     if _runtime is not None:
         settle_live()
+        finalisers.finish()
         # the last push of what we started; providers of the application end by themselves
         guard.call("close", _runtime.telemetry.shutdown)
+
+
+atexit.register(_at_exit)
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.RLock()
+    if _runtime is not None:
+        _runtime._forked()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -15,8 +15,19 @@ delivered text; read it to its end in the background; or count it as unknown."""
 
 How = Literal["eof", "closed", "failed", "dropped", "shutdown"]
 
+
+class UnderWay(Protocol):
+    """What can be ended from outside: a response that is being read, a request without an answer."""
+
+    def finish(self, how: How) -> None: ...
+    def disown(self) -> None: ...
+
+
 live: "weakref.WeakSet[Observation]" = weakref.WeakSet()
 """Responses that are being read; settled at shutdown."""
+
+waiting: set[UnderWay] = set()
+"""Requests that have no answer yet; settled at shutdown."""
 
 
 class Meters(NamedTuple):
@@ -36,6 +47,8 @@ class Reader(Protocol):
     failed: str | None
     delivered: int
     billed: bool
+    pending: bool
+    needs_body: bool
 
     def body(self, raw: bytes | str, headers: Mapping[str, str] | None = None) -> None: ...
     def event(self, data: bytes | str, name: str | None = None) -> None: ...
@@ -66,6 +79,11 @@ class Observation:
     @property
     def open(self) -> bool:
         return not self._done
+
+    @property
+    def needs_body(self) -> bool:
+        """Whether a body that is no stream of events has to be kept until its end."""
+        return self._reader.needs_body
 
     @property
     def wants_draining(self) -> bool:
@@ -111,6 +129,8 @@ class Observation:
             how == "eof" and bool(readings) and all(reading.final for reading in readings)
         )
         status, error_type = self._status(how, error, finished)
+        if reader.pending:
+            return Outcome(status, readings, error_type=error_type, reason="background")
         if not reader.billed:
             return Outcome(status, readings, billed=False, error_type=error_type)
         outcome = Outcome(status, readings, "reported", error_type=error_type)
@@ -183,15 +203,51 @@ def settle_failed(call: Call, error: BaseException) -> None:
     mine = isinstance(error, Exception)
     call.settle(
         Outcome(
-            "error" if mine else "aborted", error_type=type(error).__name__, reason="no_response"
+            "error" if mine else "aborted",
+            billed=not _reached_nobody(error),
+            error_type=type(error).__name__,
+            reason="no_response",
         )
     )
 
 
+_NOT_CONNECTED = frozenset(
+    {
+        "ConnectError",  # httpx, httpx2
+        "ConnectTimeout",
+        "PoolTimeout",
+        "ProxyError",
+        "UnsupportedProtocol",
+        "LocalProtocolError",
+        "ClientConnectorError",  # aiohttp
+        "ConnectionTimeoutError",
+        "NewConnectionError",  # requests, by urllib3
+        "ConnectTimeoutError",
+        "ConnectionRefusedError",
+        "gaierror",
+    }
+)
+"""Types of errors of the HTTP libraries after which no provider has seen the request."""
+
+
+def _reached_nobody(error: BaseException) -> bool:
+    """Whether no connection was made: then there is nothing to bill."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        if any(kind.__name__ in _NOT_CONNECTED for kind in type(cause).__mro__):
+            return True
+        reason = getattr(cause, "reason", None)  # urllib3 keeps it there
+        cause = reason if isinstance(reason, BaseException) else cause.__cause__
+    return False
+
+
 def _forget_inherited() -> None:
-    """A forked child: what its parent is reading, its parent will count."""
-    for observation in list(live):
-        observation.disown()
+    """A forked child: what its parent is waiting for and reading, its parent will count."""
+    for under_way in (*waiting, *live):
+        under_way.disown()
+    waiting.clear()
     live.clear()
 
 
@@ -199,9 +255,9 @@ os.register_at_fork(after_in_child=_forget_inherited)
 
 
 def settle_live() -> None:
-    """At shutdown: what is still being read is settled with what is known."""
-    for observation in list(live):
-        observation.finish("shutdown")
+    """At shutdown: what is still under way is settled with what is known."""
+    for under_way in (*waiting, *live):
+        under_way.finish("shutdown")
 
 
 def begin(meter: Meter, request: Request) -> Call | None:

@@ -16,7 +16,16 @@ from .. import guard, providers
 from ..meter import Call, Outcome
 from . import wire
 from .engine import Seam
-from .observation import Meters, Observation, begin, observe, settle_failed
+from .observation import (
+    How,
+    Meters,
+    Observation,
+    OnAbort,
+    begin,
+    observe,
+    settle_failed,
+    waiting,
+)
 from .tee import Filter, Tap, tee
 
 KEY = "otel_llm_usage"
@@ -28,21 +37,45 @@ MODULES = {"openai": "openai._base_client", "anthropic": "anthropic._base_client
 class _Frame:
     """One passage through `request()`: it may make several attempts and, with fallbacks, hops."""
 
-    __slots__ = ("asked", "call")
+    __slots__ = ("_on_abort", "asked", "marked")
 
-    def __init__(self) -> None:
-        self.call: Call | None = None
-        """The latest attempt's call; an attempt that failed hands its call to the next one."""
+    def __init__(self, on_abort: OnAbort) -> None:
+        self._on_abort: OnAbort = on_abort
+        self.marked: _Marked | None = None
+        """The latest attempt; one that failed hands its call to the next one."""
         self.asked: str | None = None
         """The host that was asked for usage which the caller had not asked for."""
 
+    @property
+    def call(self) -> Call | None:
+        return None if self.marked is None else self.marked.call
+
+    def enter(self) -> Token["_Frame | None"]:
+        """A passage begins."""
+        waiting.add(self)
+        return _frame.set(self)
+
     def leave(self, token: Token["_Frame | None"]) -> None:
         """The passage is over, well or not."""
+        waiting.discard(self)
         # a coroutine may be closed in another context than the one that it ran in
         with suppress(ValueError):
             _frame.reset(token)
-        if self.call is not None:
-            self.call.deactivate()
+        if self.marked is not None:
+            self.marked.call.deactivate()
+
+    def finish(self, how: How) -> None:
+        """We go, and the answer has not come: the provider may bill what was sent."""
+        marked = self.marked
+        if marked is not None and not marked.call.seen:
+            marked.call.seen = True
+            observation = marked.observe(self._on_abort)
+            if observation is not None:
+                observation.finish(how)
+
+    def disown(self) -> None:
+        """Settle nothing: the call is another process's."""
+        self.marked = None
 
 
 _frame: ContextVar[_Frame | None] = ContextVar("otel_llm_usage_frame", default=None)
@@ -57,6 +90,10 @@ class _Marked:
         self.call = call
         self.filter = filter_
         self.request_body: bytes | None = None
+
+    def observe(self, on_abort: OnAbort) -> Observation | None:
+        """See `observation.observe`."""
+        return observe(self.call, on_abort, partial(_itself, self.request_body))
 
 
 class Stainless:
@@ -85,9 +122,9 @@ class Stainless:
         self, wrapped: Callable[..., Any], client: Any, args: Any, kwargs: dict[str, Any]
     ) -> Any:
         """All attempts of one call, sync."""
-        frame = _Frame()
+        frame = _Frame(self._meters.on_abort)
         while True:
-            token = _frame.set(frame)
+            token = frame.enter()
             try:
                 answer = wrapped(*args, **kwargs)
             except BaseException as error:
@@ -104,9 +141,9 @@ class Stainless:
         self, wrapped: Callable[..., Any], client: Any, args: Any, kwargs: dict[str, Any]
     ) -> Any:
         """All attempts of one call, async."""
-        frame = _Frame()
+        frame = _Frame(self._meters.on_abort)
         while True:
-            token = _frame.set(frame)
+            token = frame.enter()
             try:
                 answer = await wrapped(*args, **kwargs)
             except BaseException as error:
@@ -181,11 +218,12 @@ class Stainless:
         filter_ = None
         if stream and self._sdk == "openai" and isinstance(body, Mapping):
             filter_ = self._filter(client, options, base_url, body)
+        marked = _Marked(call, filter_)
         if frame is not None:
-            frame.call = call
+            frame.marked = marked
             call.activate()
             frame.asked = base_url if filter_ is not None else None
-        return _Marked(call, filter_)
+        return marked
 
     def _filter(
         self, client: Any, options: Any, base_url: str, body: Mapping[str, Any]
@@ -215,9 +253,7 @@ class Stainless:
             return
         marked.call.deactivate()
         marked.call.seen = True
-        observation = observe(
-            marked.call, self._meters.on_abort, partial(_itself, marked.request_body)
-        )
+        observation = marked.observe(self._meters.on_abort)
         if observation is None:
             return
         observation.headers(response.headers)
@@ -252,7 +288,7 @@ def _tap(observation: Observation, filter_: Filter | None, response: Any, stream
         plain = isinstance(decoder, wire.Plain)
         keep = filter_ if plain else None
         return Tap(observation, decoder, splitter=wire.SseSplitter(), keep=keep)
-    return Tap(observation, decoder, splitter=None)
+    return Tap(observation, decoder, splitter=None, blind=not observation.needs_body)
 
 
 def _read_already(observation: Observation, filter_: Filter | None, response: Any) -> bytes:

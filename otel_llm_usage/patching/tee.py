@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
-from .. import guard
+from .. import finalisers, guard
 from . import wire
 from .observation import Observation
 
@@ -33,12 +33,15 @@ class Tap:
         splitter: wire.Splitter | None,
         data: Callable[[bytes], tuple[bytes | None, str | None]] = wire.sse_data,
         keep: Filter | None = None,
+        blind: bool = False,
     ) -> None:
+        """`keep`: what the caller sees of an event. `blind`: the body tells nothing of the bill."""
         self.observation = observation
         self._decoder = decoder
         self._splitter = splitter
         self._data = data
         self._keep = keep
+        self._blind = blind
         self._body: list[bytes] = []
 
     def feed(self, chunk: bytes) -> bytes:
@@ -53,11 +56,18 @@ class Tap:
 
     def _feed(self, chunk: bytes) -> bytes:
         if self._splitter is None:
-            self._body.append(self._decoder.feed(chunk))
+            if not self._blind:
+                self._body.append(self._decoder.feed(chunk))
             return chunk
         events = self._splitter.feed(self._decoder.feed(chunk))
-        self._read(events)
-        return chunk if self._keep is None else b"".join(map(self._keep, events))
+        guard.call("read", self._read, events)
+        return chunk if self._keep is None else b"".join(map(self._shown, events))
+
+    def _shown(self, event: bytes) -> bytes:
+        """What the caller sees of one event: all of it, if we fail to hide a part."""
+        assert self._keep is not None
+        kept = guard.call("filter", self._keep, event)
+        return event if kept is None else kept
 
     def end(self) -> bytes:
         """The body is at its end: what the caller has yet to see."""
@@ -69,7 +79,7 @@ class Tap:
         tail = self._decoder.end()
         if self._splitter is None:
             body = b"".join((*self._body, tail))
-            if body:
+            if body or self._blind:
                 self.observation.body(body)
             return b""
         if tail:
@@ -80,6 +90,16 @@ class Tap:
         elif rest:
             self._read([rest])
         return rest if self._keep is not None else b""
+
+    def cut(self, error: BaseException) -> bytes:
+        """The connection failed: what the caller has yet to see of what came before."""
+        held = guard.call("tee", self._held) or b""
+        self.observation.finish("failed", error)
+        return held
+
+    def _held(self) -> bytes:
+        """The beginning of an event whose end did not come."""
+        return self._splitter.rest() if self._splitter is not None and self._keep else b""
 
     def left(self) -> None:
         """Closed before the end of the body: `[DONE]` was enough, or nobody wants more of it."""
@@ -139,7 +159,9 @@ class _SyncTee(_Tee):
         except GeneratorExit:
             raise  # left early: `close` or the garbage collector has the last word
         except BaseException as error:
-            tap.observation.finish("failed", error)
+            held = tap.cut(error)
+            if held:
+                yield held
             raise
         held = tap.end()
         if held:
@@ -149,7 +171,7 @@ class _SyncTee(_Tee):
         observation = self._tap.observation
         if self._draining:
             return
-        if observation.wants_draining and self._rest is not None:
+        if observation.wants_draining and self._rest is not None and not finalisers.collecting():
             self._draining = True
             threading.Thread(target=_drain, args=(self,), daemon=True).start()
             return
@@ -169,7 +191,9 @@ class _AsyncTee(_Tee):
         except GeneratorExit:
             raise
         except BaseException as error:
-            tap.observation.finish("failed", error)
+            held = tap.cut(error)
+            if held:
+                yield held
             raise
         held = tap.end()
         if held:
@@ -205,41 +229,45 @@ _tasks: "set[asyncio.Task[None]]" = set()
 def _drain(stream: _SyncTee) -> None:
     """Read the rest. It holds the stream, whose finaliser would end the observation before."""
     tap = stream._tap
-    try:
-        with guard.guarded("drain"):
-            give_up = time.monotonic() + DRAIN_SECONDS
-            size = 0
-            for chunk in stream._rest:
-                tap.feed(chunk)
-                size += len(chunk)
-                if size > DRAIN_BYTES or time.monotonic() > give_up:
-                    break
-            else:
-                tap.end()
-    finally:
-        tap.observation.finish("closed")
-        with guard.guarded("drain"):
-            stream._inner.close()
+    failed = guard.theirs(lambda: _read_rest(stream))
+    if failed is not None:  # the connection, or its client, was closed meanwhile
+        tap.observation.finish("failed", failed)
+    tap.observation.finish("closed")
+    guard.theirs(stream._inner.close)
+
+
+def _read_rest(stream: _SyncTee) -> None:
+    give_up = time.monotonic() + DRAIN_SECONDS
+    size = 0
+    for chunk in stream._rest:
+        stream._tap.feed(chunk)
+        size += len(chunk)
+        if size > DRAIN_BYTES or time.monotonic() > give_up:
+            return
+    stream._tap.end()
 
 
 async def _drain_async(stream: _AsyncTee) -> None:
     """The same in a task; when the loop ends before, it ends here."""
     tap = stream._tap
     try:
-        with guard.guarded("drain"):
-            size = 0
-            async with asyncio.timeout(DRAIN_SECONDS):
-                async for chunk in stream._rest:
-                    tap.feed(chunk)
-                    size += len(chunk)
-                    if size > DRAIN_BYTES:
-                        break
-                else:
-                    tap.end()
+        failed = await guard.theirs_async(_read_rest_async(stream))
+        if failed is not None:
+            tap.observation.finish("failed", failed)
     finally:
         tap.observation.finish("closed")
-        with guard.guarded("drain"):
-            await stream._inner.aclose()
+        await guard.theirs_async(stream._inner.aclose())
+
+
+async def _read_rest_async(stream: _AsyncTee) -> None:
+    size = 0
+    async with asyncio.timeout(DRAIN_SECONDS):
+        async for chunk in stream._rest:
+            stream._tap.feed(chunk)
+            size += len(chunk)
+            if size > DRAIN_BYTES:
+                return
+        stream._tap.end()
 
 
 @lru_cache(maxsize=32)

@@ -77,27 +77,31 @@ class FrameSplitter:
     """`application/vnd.amazon.eventstream`: u32 length, u32 header length, crc, headers, payload, crc."""
 
     def __init__(self) -> None:
-        self._buffer = b""
+        self._buffer = bytearray()
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """See `Splitter`."""
-        data = self._buffer + chunk
+        buffer = self._buffer
+        buffer += chunk
         frames = []
-        while len(data) >= 12:
-            length = int.from_bytes(data[:4], "big")
+        start = 0
+        while len(buffer) - start >= 12:
+            length = int.from_bytes(buffer[start : start + 4], "big")
             if not 16 <= length <= MAX_EVENT:
-                data = b""  # not this format: better no usage than a wrong one
+                start = len(buffer)  # not this format: better no usage than a wrong one
                 break
-            if len(data) < length:
+            if len(buffer) - start < length:
                 break
-            frames.append(data[:length])
-            data = data[length:]
-        self._buffer = data
+            frames.append(bytes(buffer[start : start + length]))
+            start += length
+        if start:
+            del buffer[:start]
         return frames
 
     def rest(self) -> bytes:
         """See `Splitter`."""
-        rest, self._buffer = self._buffer, b""
+        rest = bytes(self._buffer)
+        self._buffer.clear()
         return rest
 
 

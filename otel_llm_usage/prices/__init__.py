@@ -1,5 +1,6 @@
 """What it costs: the maintained table, our overlay and the user's files, compiled into rate cards."""
 
+from . import loading
 from .catalogue import STALE_AFTER_DAYS, Catalogue, Layer, load_catalogue
 from .holder import CatalogueHolder
 from .inspection import (
@@ -25,6 +26,7 @@ __all__ = [
     "check_file",
     "diff",
     "load_catalogue",
+    "loading",
     "overlay_differences",
     "show",
 ]

@@ -72,6 +72,8 @@ class Card(NamedTuple):
         total, derived = 0, False
         rates, scale, assumed = self.rates, self.scale, self.assumed
         if usage is not None and not self.prepaid:
+            if not (usage[0] is not None and usage[_INPUTS] is not None):
+                reasons += _untold(usage)
             if self.steps:
                 size = _size(usage)
                 for above, upper in self.steps:
@@ -187,6 +189,13 @@ class Card(NamedTuple):
         if bad:
             reasons += ("bad_usage",)
         return Cost("unpriced", None, (), reasons, (), self.version, self.label, stale)
+
+
+def _untold(usage: Usage) -> list[str]:
+    """Which side of an answer that counts tokens was not told: it is unknown, not free."""
+    sides = (("input", usage.input_tokens), ("output", usage.output_tokens))
+    untold = [f"no_count:{side}" for side, tokens in sides if tokens is None]
+    return untold if len(untold) == 1 else []
 
 
 def _size(usage: Usage) -> int:

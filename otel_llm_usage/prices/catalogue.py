@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..records import Cost, Reading, Request
-from . import entries, stanzas
+from . import entries, loading, stanzas
 from .cards import Card
 from .entries import Entries
 
@@ -57,7 +56,6 @@ class Catalogue:
         self._base_data = base_data
         self._stale_after_days = stale_after_days
         self._origin = dict(origin or {})
-        self._lock = threading.Lock()
         self._compiler: Compiler | None = None
         self._layers: tuple[Layer, ...] = ()
         self._stale_from = float("inf")
@@ -110,7 +108,7 @@ class Catalogue:
         return self._compiler or self._load()
 
     def _load(self) -> "Compiler":
-        with self._lock:
+        with loading.lock:
             if self._compiler is None:
                 # the table takes 0.2 s and pydantic: never at import, and off the request if warmed
                 from . import base, compiler  # noqa: PLC0415

@@ -53,7 +53,7 @@ def split_input(
     `cached_special` is `None` where the modalities of the cached tokens were not told: then a hit is
     text as far as there was text, which is noted if the prompt had anything else.
     """
-    if not cached and not written and not special.sum:
+    if not cached and not written and not special.sum and not (cached_special or NOT_TOLD).sum:
         return InputKinds(total, special, cached, cached_special or NOT_TOLD, written)
     if total is not None:
         if (cached or 0) + (written or 0) > total:
@@ -67,6 +67,8 @@ def split_input(
         notes.append("cache_modality_unknown")
         cached_special = _forced(total, special, cached, written)
     told = _fit(cached_special or NOT_TOLD, cached or 0)
+    if told != (cached_special or NOT_TOLD):
+        notes.append("cache_details_exceed_input")
     cache_read = None if cached is None else cached - told.sum
     uncached = _minus(special, told, notes)
     if total is None:

@@ -696,6 +696,7 @@ class SpeechReader(OpenAIReader):
     """Text to audio: by the characters of the request, or by tokens where a stream tells them."""
 
     __slots__ = ()
+    needs_body = False
 
     def body(self, raw: bytes | str, headers: Mapping[str, str] | None = None) -> None:
         """The audio itself, which nobody looks at."""

@@ -28,6 +28,8 @@ class Reader(Protocol):
     """False where the answer says that it is not billed (or not yet, see `pending`)."""
     pending: bool
     """The provider goes on in the background; the bill comes with a later answer."""
+    needs_body: bool
+    """False where a body that is no stream of events tells nothing: nobody need keep it."""
     response_id: str | None
 
     def body(self, raw: bytes | str, headers: Mapping[str, str] | None = None) -> None:
@@ -63,6 +65,7 @@ class BaseReader:
         "units",
         "usage",
     )
+    needs_body = True
 
     def __init__(self, request: Request) -> None:
         self.request = request

@@ -93,10 +93,16 @@ class Metrics:
         self._gen_ai = GenAI(max_label_values) if gen_ai else None
         own = [family for family in vars(self).values() if isinstance(family, Family)]
         self.families = (*own, *(self._gen_ai.families if self._gen_ai else ()))
+        self._export = Export(meter_provider, self, version) if meter_provider else None
+        try:
+            self._set_build_info()
+        except OSError as error:
+            raise ConfigurationError(
+                f"PROMETHEUS_MULTIPROC_DIR: {error}. It names a directory that has to be there, "
+                "writable and empty, before the program starts"
+            ) from None
         self._register()
         self._stop_listening = guard.listen(self._failed)
-        self._export = Export(meter_provider, self, version) if meter_provider else None
-        self._set_build_info()
         _living.add(self)
 
     def _make_families(self, namespace: str) -> None:

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 from opentelemetry import metrics, trace
 
+from ..errors import ConfigurationError
+
 logger = logging.getLogger("otel_llm_usage")
 
 Signal = Literal["traces", "metrics"]
@@ -60,6 +62,12 @@ def set_up(
     exporters, if `environment` (the standard `OTEL_*` variables) asks for them; the global one
     all the same, so that it serves when the application sets it later.
     """
+    for what, given, needed in (
+        ("tracer_provider", tracer_provider, "get_tracer"),
+        ("meter_provider", meter_provider, "get_meter"),
+    ):
+        if given is not None and not callable(getattr(given, needed, None)):
+            raise ConfigurationError(f"{what}={given!r} is no {what} of OpenTelemetry")
     signals: tuple[tuple[Signal, Any, Any], ...] = (
         ("traces", tracer_provider, trace.get_tracer_provider()),
         ("metrics", meter_provider, metrics.get_meter_provider()),

@@ -434,19 +434,23 @@ def refused(status: int) -> Mapping[str, Any]:
 HAIKU = "claude-haiku-4-5-20251001"
 _OF_ONE = {"response_id": "msg_1"}
 ADVISED = (
-    {**_OF_ONE, "entry": "message", "usage": {"input": 12, "output": 5}, "response_model": HAIKU},
-    {**_OF_ONE, "entry": "advisor_message", "usage": {"input": 800, "output": 70}, "response_model": "claude-opus-4-8"},
-    {**_OF_ONE, "entry": "message", "usage": {"input": 8, "output": 4}, "response_model": HAIKU},
+    {**_OF_ONE, "tier": "standard", "entry": "message", "usage": {"input": 12, "output": 5}, "response_model": HAIKU},
+    {**_OF_ONE, "tier": "standard", "entry": "advisor_message", "usage": {"input": 800, "output": 70}, "response_model": "claude-opus-4-8"},
+    {**_OF_ONE, "tier": "standard", "entry": "message", "usage": {"input": 8, "output": 4}, "response_model": HAIKU},
 )  # fmt: skip
 SQUEEZED = (
-    {**_OF_ONE, "entry": "compaction", "usage": {"input": 55000, "output": 300}, "response_model": HAIKU},
-    {**_OF_ONE, "entry": "message", "usage": {"input": 20, "output": 9}, "response_model": HAIKU},
+    {**_OF_ONE, "tier": "standard", "entry": "compaction", "usage": {"input": 55000, "output": 300}, "response_model": HAIKU},
+    {**_OF_ONE, "tier": "standard", "entry": "message", "usage": {"input": 20, "output": 9}, "response_model": HAIKU},
 )  # fmt: skip
 
 LEFT = {"status": "aborted"}
 """The middleware leaves the stream of a refusal as soon as it knows, with the final numbers."""
 
-SERVED = {"request.model": "claude-opus-4-8", "response_model": "claude-opus-4-8"}
+SERVED = {
+    "tier": "standard",
+    "request.model": "claude-opus-4-8",
+    "response_model": "claude-opus-4-8",
+}
 
 bedrock = partial(messages, provider="aws.bedrock", asked=BEDROCK)
 vertex = partial(messages, provider="gcp.vertex_ai", asked=VERTEX)
@@ -528,7 +532,7 @@ SHAPES = [
     failed(id="messages, overloaded", run=partial(with_retries, retries=0), script=failing(529), raises="OverloadedError", told=refused(529)),
     failed(id="messages stream, 400", run=stream_with, script=failing(400), raises="BadRequestError", told=refused(400), stream=True),
     failed(id="messages stream helper, 429", run=helper_failing, script=failing(429), raises="RateLimitError", told=refused(429), stream=True),
-    failed(id="messages, too slow", run=partial(with_retries, retries=0, timeout=0.2), script=late, raises="APITimeoutError", told={**FAILED, "error_type": "APITimeoutError", "cost.status": "unpriced"}),
+    failed(id="messages, too slow", run=partial(with_retries, retries=0, timeout=anthropic.Timeout(30, read=0.2)), script=late, raises="APITimeoutError", told={**FAILED, "error_type": "APITimeoutError", "cost.status": "unpriced"}),
     messages(id="messages, overloaded and then well", run=partial(with_retries, retries=2), script=failing(529)),
     messages(id="messages, 500 twice and then well", run=partial(with_retries, retries=2), script=failing(500, 2)),
     messages(id="messages stream, overloaded and then well", run=partial(stream_with, retries=2), script=failing(529), stream=True),

@@ -20,13 +20,14 @@ content = partial(
     endpoint="generate_content",
     asked="gemini-2.5-flash",
 )
+UNNAMED = {"response_id": None, "response_model": None}
 embeddings = partial(
     Shape,
     provider="gcp.gemini",
     operation="embeddings",
     endpoint="embed_content",
     asked="gemini-embedding-2",
-    told={"response_id": None, "response_model": None},
+    told=UNNAMED,
 )
 free = partial(Shape, provider="gcp.gemini", endpoint="none", asked=None, records=0, bills=0)
 
@@ -362,8 +363,8 @@ SHAPES = [
     content(id="AFC, a function that asks a model, streamed", run=partial(nested, streamed=True), records=5, told=tuple({**who, "request.stream": who is OUTER, "first chunk": who is OUTER} for who in (INNER, OUTER, INNER, OUTER, OUTER))),
     content(id="continuation", run=generate, script=continued, records=2, bills=0, told=HOPS),
     content(id="continuation, streamed", run=stream, script=continued_stream, records=2, bills=0, told=HOPS, stream=True),
-    embeddings(id="embed one", run=partial(embed, contents="one plan")),
-    embeddings(id="embed several", run=partial(embed, contents=["one plan", "another plan"])),
+    embeddings(id="embed one", run=partial(embed, contents="one plan"), told={**UNNAMED, "tier": "standard"}),
+    embeddings(id="embed several", run=partial(embed, contents=["one plan", "another plan"]), told={**UNNAMED, "tier": "standard"}),
     embeddings(id="embed, nothing told", run=partial(embed, contents=["one plan", "two"], model="gemini-embedding-001"), asked="gemini-embedding-001", told={"usage": None, "usage_source": "missing", "response_id": None, "response_model": None, "cost.status": "unpriced"}),
     content(id="cache", run=cache, script=caches, bills=0, endpoint="caches.create"),
     free(id="gemini count_tokens", run=count),

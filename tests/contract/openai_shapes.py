@@ -279,7 +279,7 @@ CHATS = [
     chat(
         id="chat streaming response, never read",
         run=partial(chat_streaming_response, read="nothing"),
-        told={"status": "aborted", "usage_source": "estimated", "usage": {"input": 7}, "response_model": None, "response_id": None},
+        told={"status": "aborted", "usage_source": "estimated", "usage": {"input": 7}, "response_model": None, "response_id": None, "tier": None, "cost.status": "partial", "cost.reasons": ("no_count:output",)},
     ),
     chat(id="chat post", run=chat_post),
     chat(id="chat post, stream", run=chat_post_stream, stream=True, asks=True),
@@ -383,7 +383,7 @@ RESPONSES = [
     responses(
         id="responses in the background",
         run=response_background,
-        told={"usage": None, "usage_source": "missing", "cost.status": "not_billed"},
+        told={"usage": None, "usage_source": "missing", "tier": None, "cost.reasons": ("background",)},
     ),
 ]  # fmt: skip
 
@@ -583,8 +583,12 @@ def broken_json(standin: StandIn) -> None:
     standin.reply(b'{"id": "x", "choi')
 
 
-def unreachable(kind: str, **more: Any) -> Mapping[str, Any]:
-    return {**FAILED, "error_type": kind, "cost.status": "unpriced", **more}
+def unanswered(kind: str) -> Mapping[str, Any]:
+    return {**FAILED, "error_type": kind, "cost.status": "unpriced"}
+
+
+SLOW = openai.Timeout(30, read=0.2)
+"""The connection is there, and the answer does not come."""
 
 
 failed = partial(chat, bills=0)
@@ -596,8 +600,8 @@ FAILURES = [
     failed(id="chat, 500 thrice", run=partial(chat_with, retries=2), script=failing(500, 3), raises="InternalServerError", told=refused(500)),
     failed(id="chat raw, 429", run=chat_raw_failing, script=failing(429), raises="RateLimitError", told=refused(429)),
     failed(id="chat stream, 400", run=chat_stream_with, script=failing(400), raises="BadRequestError", told=refused(400), stream=True, asks=True),
-    failed(id="chat, too slow", run=partial(chat_with, retries=0, timeout=0.2), script=late, raises="APITimeoutError", told=unreachable("APITimeoutError")),
-    failed(id="chat, nobody there", run=chat_nowhere, raises="APIConnectionError", told=unreachable("APIConnectionError", **{"request.server_port": 9})),
+    failed(id="chat, too slow", run=partial(chat_with, retries=0, timeout=SLOW), script=late, raises="APITimeoutError", told=unanswered("APITimeoutError")),
+    failed(id="chat, nobody there", run=chat_nowhere, raises="APIConnectionError", told={**FAILED, "error_type": "APIConnectionError", "request.server_port": 9}),
     chat(id="chat, 429 and then well", run=partial(chat_with, retries=2), script=failing(429)),
     chat(id="chat, 500 twice and then well", run=partial(chat_with, retries=2), script=failing(500, 2)),
     chat(id="chat stream, 429 and then well", run=partial(chat_stream_with, retries=2), script=failing(429), stream=True, asks=True),

@@ -2,19 +2,34 @@
 
 import asyncio
 import contextvars
+import gc
 import json
 import os
+import socket
+import threading
+import time
 
+import anthropic
 import openai
 import pytest
+from google import genai
 
-from otel_llm_usage import ConfigurationError, agent, instrument, uninstrument
+from otel_llm_usage import ConfigurationError, agent, instrument, price, uninstrument
 from otel_llm_usage.instrumentor import LLMUsageInstrumentor
 from otel_llm_usage.providers.reading import error_type
 from otel_llm_usage.runtime import current
 from otel_llm_usage.scope import current_agent
 
 ASK = {"model": "gpt-4.1", "messages": [{"role": "user", "content": "hello"}], "stream": True}
+
+
+def wait_until(there):
+    """Give other threads their time; fails if it never comes true."""
+    for _ in range(2000):
+        if there():
+            return
+        time.sleep(0.005)
+    raise AssertionError("it never came")
 
 
 def _chunks(client):
@@ -117,3 +132,189 @@ def test_the_loader_may_pass_what_only_it_knows():
 def test_a_sentence_of_the_provider_is_no_error_type():
     assert error_type({"code": "my password is hunter2"}) == "_OTHER"
     assert error_type({"type": "overloaded_error"}) == "overloaded_error"
+
+
+def test_a_fork_while_prices_load_leaves_the_child_able_to_price(llm_standin, python):
+    out = python(
+        """
+import os, threading, time
+import openai
+from otel_llm_usage import instrument
+from otel_llm_usage.prices import catalogue
+
+records = []
+instrument(sinks=[records.append], otlp=False)
+client = openai.OpenAI()
+loading, go_on = threading.Event(), time.sleep
+table = catalogue.Catalogue._described
+def slow(self, table_):
+    loading.set()
+    go_on(0.3)  # another thread is in the middle of loading
+    return table(self, table_)
+catalogue.Catalogue._described = slow
+ask = dict(model="gpt-4.1", messages=[{"role": "user", "content": "hello"}])
+thread = threading.Thread(target=lambda: client.chat.completions.create(**ask))
+thread.start()
+assert loading.wait(20)
+child = os.fork()
+if child == 0:
+    client = openai.OpenAI()
+    client.chat.completions.create(**ask)
+    os._exit(0 if records[-1].cost.status == "priced" else 1)
+for _ in range(300):
+    done, status = os.waitpid(child, os.WNOHANG)
+    if done:
+        break
+    time.sleep(0.1)
+else:
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    raise SystemExit("the child hangs")
+thread.join()
+print(os.waitstatus_to_exitcode(status), len(records))
+""",
+        PYTHONWARNINGS="error,ignore:This process:DeprecationWarning",
+        **llm_standin.environment(),
+    )
+    assert out.split() == ["0", "1"]
+
+
+def test_a_stream_that_the_collector_ends_calls_no_sink_inside_the_collection(llm_standin):
+    llm_standin.script(text="word " * 40, pieces=8, pace=0.01, times=None)
+    mine = threading.Lock()  # a sink's own: it cannot be taken twice by one thread
+    records = []
+
+    def sink(record):
+        assert mine.acquire(timeout=10)
+        try:
+            records.append(record)
+        finally:
+            mine.release()
+
+    instrument(sinks=[sink], otlp=False)
+    with openai.OpenAI() as client:
+        stream = client.chat.completions.create(**ASK)
+        next(stream)
+        with mine:  # the sink was at work in this thread when the collector ran
+            del stream
+            gc.collect()
+            assert records == []
+        wait_until(lambda: records)
+    (record,) = records
+    assert (record.status, record.usage_source) == ("aborted", "estimated")
+
+
+def test_a_plain_call_that_is_under_way_when_we_go_has_its_record(llm_standin):
+    llm_standin.script(delay=0.5)
+    records, answers = [], []
+    instrument(sinks=[records.append], otlp=False)
+    with openai.OpenAI() as client:
+        ask = {**ASK, "stream": False}
+        thread = threading.Thread(
+            target=lambda: answers.append(client.chat.completions.create(**ask))
+        )
+        thread.start()
+        wait_until(lambda: llm_standin.requests)
+        uninstrument()
+        (record,) = records
+        thread.join()
+    assert answers[0].choices[0].message.content
+    assert (record.status, record.usage_source) == ("aborted", "estimated")
+    assert records == [record]
+
+
+def test_a_background_response_is_not_free_because_its_bill_comes_later(llm_standin, llm_records):
+    with openai.OpenAI() as client:
+        client.responses.create(model="gpt-4.1", input="hello", background=True)
+    (record,) = llm_records
+    assert (record.usage_source, record.cost.status, record.cost.reasons) == (
+        "missing",
+        "unpriced",
+        ("background",),
+    )
+
+
+def test_a_forked_process_that_no_port_shows_says_so(llm_standin, python):
+    out = python(
+        """
+import logging, os, sys
+import openai
+from otel_llm_usage import instrument
+
+logging.basicConfig(format="%(message)s", stream=sys.stdout)
+instrument(metrics_port=0, otlp=False)
+child = os.fork()
+if child == 0:
+    for _ in range(2):
+        openai.OpenAI().chat.completions.create(
+            model="gpt-4.1", messages=[{"role": "user", "content": "hello"}]
+        )
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+openai.OpenAI().chat.completions.create(
+    model="gpt-4.1", messages=[{"role": "user", "content": "hello"}]
+)
+""",
+        PYTHONWARNINGS="ignore",
+        PYTHONUNBUFFERED="1",
+        **llm_standin.environment(),
+    )
+    assert out.count("PROMETHEUS_MULTIPROC_DIR") == 1
+
+
+def _ask_openai(url):
+    with openai.OpenAI(base_url=url, api_key="key", max_retries=0) as client:
+        client.chat.completions.create(**ASK)
+
+
+def _ask_anthropic(url):
+    with anthropic.Anthropic(base_url=url, api_key="key", max_retries=0) as client:
+        client.messages.create(model="claude-opus-4-5", max_tokens=9, messages=ASK["messages"])
+
+
+def _ask_gemini(url):
+    client = genai.Client(api_key="key", http_options={"base_url": url})
+    try:
+        client.models.generate_content(model="gemini-2.5-flash", contents="hello")
+    finally:
+        client.close()
+
+
+@pytest.mark.parametrize("ask", [_ask_openai, _ask_anthropic, _ask_gemini])
+def test_a_request_that_reached_nobody_costs_nothing(ask, llm_records):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # bound, and listening never
+        with pytest.raises(Exception, match="onnect"):
+            ask(f"http://127.0.0.1:{nobody.getsockname()[1]}")
+    (record,) = llm_records
+    assert (record.status, record.cost.status, record.cost_usd) == ("error", "not_billed", 0)
+
+
+def test_an_instrument_that_fails_leaves_nothing_behind(llm_standin):
+    for wrong in ({"meter_provider": object()}, {"tracer_provider": object()}):
+        with pytest.raises(ConfigurationError, match="provider"):
+            instrument(otlp=False, **wrong)
+    records = []
+    instrument(sinks=[records.append], otlp=False)
+
+
+def test_a_missing_directory_of_the_multiprocess_mode_is_said_in_one_line(python, tmp_path):
+    out = python(
+        """
+from otel_llm_usage import ConfigurationError, instrument
+try:
+    instrument(otlp=False)
+except ConfigurationError as error:
+    print(error)
+""",
+        PROMETHEUS_MULTIPROC_DIR=str(tmp_path / "nowhere"),
+    )
+    assert "PROMETHEUS_MULTIPROC_DIR" in out
+
+
+def test_an_answer_that_leaves_out_one_side_is_not_priced_as_if_it_were_nothing():
+    cost = price({"completion_tokens": 5}, provider="openai", model="gpt-4.1")
+    assert (cost.status, cost.total, cost.reasons) == ("partial", None, ("no_count:input",))
+    assert cost.known > 0
+    nothing_out = price({"prompt_tokens": 5}, provider="openai", model="gpt-4.1")
+    assert nothing_out.reasons == ("no_count:output",)
