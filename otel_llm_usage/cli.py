@@ -78,9 +78,35 @@ def run(
     program = shutil.which(command[0], path=environment.get("PATH"))
     if program is None:
         raise click.ClickException(f"there is no program {command[0]!r}")
+    deaf = _deaf_option(command)
+    if deaf is not None:
+        raise click.ClickException(
+            f"{command[0]} {deaf} takes nothing from outside, so nothing would be counted: leave "
+            f"{deaf} out, or call otel_llm_usage.instrument() in the program"
+        )
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(program, command, environment)
+
+
+def _deaf_option(command: Sequence[str]) -> str | None:
+    """The option by which Python itself would not look at `PYTHONPATH`, or not run `site`."""
+    if not Path(command[0]).name.startswith(("python", "pypy")):
+        return None
+    words = iter(command[1:])
+    for word in words:
+        if not word.startswith("-") or word.startswith("--"):
+            return None
+        for letter in word[1:]:
+            if letter in "EIS":
+                return f"-{letter}"
+            if letter in "cm":
+                return None
+            if letter in "WX":  # takes what follows
+                if word.endswith(letter):
+                    next(words, None)
+                break
+    return None
 
 
 @main.command()
@@ -96,9 +122,10 @@ def status(as_json: bool) -> None:
     for sdk, modules in _modules(runtime.engine.states).items():
         for module in modules:
             try:
-                files[sdk] = getattr(importlib.import_module(module), "__file__", None)
+                found_at = getattr(importlib.import_module(module), "__file__", None)
             except ImportError:
-                files[sdk] = None
+                found_at = None
+            files.setdefault(sdk, found_at)
     found = runtime.status()
     for sdk, facts in found["sdks"].items():
         facts["file"] = files.get(sdk)
@@ -120,12 +147,14 @@ def _modules(states: Mapping[Any, str]) -> dict[str, list[str]]:
 def _print_status(found: Mapping[str, Any]) -> None:
     console = _console()
     console.print(f"otel-llm-usage {found['version']}")
-    seams = Table("SDK", "version", "seam", "state", title="Seams", title_justify="left")
+    sdks = Table("SDK", "version", title="SDKs", title_justify="left")
+    sdks.add_column("from", overflow="fold")
+    seams = Table("SDK", "seam", "state", title="Seams", title_justify="left")
     for sdk, facts in found["sdks"].items():
+        sdks.add_row(sdk, facts["version"] or "-", facts["file"] or "not installed")
         for name, state in facts["seams"].items():
-            shown = state if facts["version"] else "not installed"
-            seams.add_row(sdk, facts["version"] or "-", name, shown)
-    console.print(seams)
+            seams.add_row(sdk, name, state if facts["version"] else "not installed")
+    console.print(sdks, seams)
     layers = Table("layer", "version", "as of", title="Prices", title_justify="left")
     for layer in found["prices"]:
         layers.add_row(layer["name"], str(layer["version"]), _date(layer["as_of"]))

@@ -49,6 +49,8 @@ class Outcome(NamedTuple):
     http_status: int | None = None
     reason: str | None = None
     """Why there is no usage, if there is none."""
+    estimated_kinds: tuple[str, ...] = ()
+    """Which counts of the last reading are our estimate."""
 
 
 class Meter:
@@ -82,9 +84,10 @@ class Meter:
 
     def emit(self, call: "Call", outcome: Outcome) -> None:
         """Turn an outcome into records, one for each reading, and hand them to everybody."""
+        readings = outcome.readings or (Reading(),)
         records = [
-            self._record(call, outcome, reading, index)
-            for index, reading in enumerate(outcome.readings or (Reading(),))
+            self._record(call, outcome, reading, index, last=reading is readings[-1])
+            for index, reading in enumerate(readings)
         ]
         if self.spans is not None and call.span is not None:
             guard.call("spans.finish", self.spans.finish, call.span, records)
@@ -113,7 +116,9 @@ class Meter:
             fault,
         )
 
-    def _record(self, call: "Call", outcome: Outcome, reading: Reading, index: int) -> Record:
+    def _record(
+        self, call: "Call", outcome: Outcome, reading: Reading, index: int, *, last: bool
+    ) -> Record:
         usage = reading.usage if outcome.billed else None
         return Record(
             id=call.id if index == 0 else f"{call.id}-{index}",
@@ -139,6 +144,7 @@ class Meter:
             trace_id=getattr(call.span, "trace_id", None),
             span_id=getattr(call.span, "span_id", None),
             notes=reading.notes,
+            estimated_kinds=outcome.estimated_kinds if last else (),
         )
 
     def _cost(self, call: "Call", outcome: Outcome, reading: Reading) -> Cost:

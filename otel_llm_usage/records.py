@@ -272,6 +272,8 @@ class Record(NamedTuple):
     """32 hexadecimal digits, or `None` outside a trace."""
     span_id: str | None = None
     notes: tuple[str, ...] = ()
+    estimated_kinds: tuple[str, ...] = ()
+    """Which counts of an `estimated` usage are ours; the others the provider told."""
 
     @property
     def provider(self) -> str:

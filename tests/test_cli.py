@@ -132,6 +132,7 @@ def test_status_says_what_is_patched_from_where_with_which_prices():
     table = _command("status").communicate(timeout=60)[0]
     assert "BaseClient._build_request" in table
     assert "patched" in table
+    assert "openai/_base_client.py" in "".join(table.split())
 
 
 def test_run_instruments_a_program_that_knows_nothing_of_it(llm_standin, tmp_path):
@@ -174,6 +175,29 @@ def test_run_says_what_is_wrong_before_it_starts_anything(invoke, monkeypatch):
     monkeypatch.delenv("OTEL_LLM_USAGE_SPANS")
     started = invoke("run", "--", "no-such-program-anywhere")
     assert "no program" in started.output
+
+
+@pytest.mark.parametrize(
+    ("options", "deaf"),
+    [
+        (["-I"], "-I"),
+        (["-uE"], "-E"),
+        (["-W", "error", "-S"], "-S"),
+        (["-Wignore", "-I"], "-I"),
+        (["-X", "dev", "app.py", "-I"], None),
+        (["-c", "pass", "-I"], None),
+        (["-m", "pytest", "-S"], None),
+        (["--version"], None),
+    ],
+)
+def test_run_refuses_a_python_that_takes_nothing_from_outside(invoke, monkeypatch, options, deaf):
+    ran = []
+    monkeypatch.setattr("os.execve", lambda program, command, environment: ran.append(command))
+    started = invoke("run", "--", sys.executable, *options)
+    assert bool(ran) == (deaf is None)
+    if deaf is not None:
+        assert f"{deaf} takes nothing from outside" in started.output
+        assert started.exit_code == 1
 
 
 def test_opentelemetry_instrument_finds_us(llm_standin, tmp_path):

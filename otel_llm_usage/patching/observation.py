@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from .. import guard, providers
 from ..meter import Call, Meter, Outcome
-from ..records import Reading, Request, Usage
+from ..records import KINDS, Reading, Request, Usage
 
 OnAbort = Literal["estimate", "drain", "ignore"]
 """What to do about a stream that the caller leaves early: estimate what is not known from the
@@ -169,8 +169,16 @@ class Observation:
         )
         if not self.call.request.stream:
             usage = usage._replace(output=None)  # the answer was not read: nobody saw its length
-        estimated = last._replace(usage=usage, final=False)
-        return outcome._replace(source="estimated", readings=(*readings[:-1], estimated))
+        told = last.usage or Usage()
+        return outcome._replace(
+            source="estimated",
+            readings=(*readings[:-1], last._replace(usage=usage, final=False)),
+            estimated_kinds=tuple(
+                kind
+                for kind, ours, theirs in zip(KINDS, usage, told, strict=True)
+                if ours != theirs
+            ),
+        )
 
 
 def observe(

@@ -59,7 +59,7 @@ ESTIMATED = Definition(
     "counter",
     "{token}",
     ("type", *WHO),
-    "The billed tokens of answers in which a count is our estimate.",
+    "Tokens that are counted as billed by our estimate.",
 )
 UNPRICED_REQUESTS = Definition(
     "unpriced_requests",

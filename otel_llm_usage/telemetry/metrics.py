@@ -304,8 +304,9 @@ class Metrics:
             for kind in counts.keys() - {line.sku for line in cost.priced_lines}:
                 self.unpriced_tokens.at(kind, provider, model).add(counts[kind])
         if record.usage_source == "estimated":
-            for kind, count in counts.items():
-                self.estimated.at(kind, *bundle.who).add(count)
+            for kind in record.estimated_kinds:
+                if kind in counts:
+                    self.estimated.at(kind, *bundle.who).add(counts[kind])
         elif record.usage_source in _NO_SOURCE and cost.status != "not_billed" and not record.units:
             reason = self._reasons.admit(_why_missing(record))
             self.missing.at(provider, model, reason).add(1)

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from otel_llm_usage.standin import StandIn
 
-from .kit import ASK, FAILED, Caller, Shape, block, done, each, every
+from .kit import ASK, FAILED, Caller, Shape, block, done, each, every, joined
 
 messages = partial(Shape, provider="anthropic", endpoint="messages", asked="claude-haiku-4-5")
 free = partial(Shape, provider="anthropic", endpoint="none", asked=None, records=0, bills=0)
@@ -91,7 +91,7 @@ async def streaming_response(call: Caller, read: str, **more: Any) -> Any:
     resource = call.anthropic().messages.with_streaming_response
     async with block(resource.create(**MESSAGE, **more)) as response:
         if read.startswith("iter"):
-            return [await every(getattr(response, read)()), response]
+            return [joined(await every(getattr(response, read)()), read), response]
         got = await done(getattr(response, read)())
         return [await every(got) if "stream" in more else got, response]
 

@@ -152,6 +152,11 @@ async def every(stream: Any) -> list[Any]:
     return [item async for item in each(stream)]
 
 
+def joined(parts: list[Any], read: str) -> Any:
+    """What was read: lines one by one; bytes and text as a whole, for the network cuts them."""
+    return parts if read == "iter_lines" or not parts else type(parts[0])().join(parts)
+
+
 @asynccontextmanager
 async def block(manager: Any) -> AsyncIterator[Any]:
     """A `with` block of either kind."""

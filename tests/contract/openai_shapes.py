@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from otel_llm_usage.standin import Answer, StandIn
 
-from .kit import ASK, FAILED, Caller, Shape, block, done, every
+from .kit import ASK, FAILED, Caller, Shape, block, done, every, joined
 
 chat = partial(Shape, provider="openai", endpoint="chat.completions", asked="gpt-4.1-mini")
 legacy = partial(
@@ -113,7 +113,7 @@ async def chat_streaming_response(call: Caller, read: str, **more: Any) -> Any:
     completions = call.openai().chat.completions
     async with block(completions.with_streaming_response.create(**CHAT, **more)) as response:
         if read in ("iter_lines", "iter_text", "iter_bytes"):
-            return [await every(getattr(response, read)()), response]
+            return [joined(await every(getattr(response, read)()), read), response]
         if read == "nothing":
             return response
         got = await done(getattr(response, read)())
@@ -405,7 +405,7 @@ async def embed_streaming(call: Caller) -> Any:
     resource = call.openai().embeddings.with_streaming_response
     manager = resource.create(model="text-embedding-3-small", input="one plan")
     async with block(manager) as response:
-        return [await every(response.iter_bytes()), response]
+        return [joined(await every(response.iter_bytes()), "iter_bytes"), response]
 
 
 async def image(call: Caller, **more: Any) -> Any:

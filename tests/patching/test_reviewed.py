@@ -14,8 +14,10 @@ import openai
 import pytest
 from google import genai
 
-from otel_llm_usage import ConfigurationError, agent, instrument, price, uninstrument
+from otel_llm_usage import ConfigurationError, agent, guard, instrument, price, uninstrument
 from otel_llm_usage.instrumentor import LLMUsageInstrumentor
+from otel_llm_usage.patching import wire
+from otel_llm_usage.patching.tee import Tap
 from otel_llm_usage.providers.reading import error_type
 from otel_llm_usage.runtime import current
 from otel_llm_usage.scope import current_agent
@@ -318,3 +320,101 @@ def test_an_answer_that_leaves_out_one_side_is_not_priced_as_if_it_were_nothing(
     assert cost.known > 0
     nothing_out = price({"prompt_tokens": 5}, provider="openai", model="gpt-4.1")
     assert nothing_out.reasons == ("no_count:output",)
+
+
+def test_a_client_that_is_closed_while_we_drain_is_no_fault_of_ours(llm_standin):
+    llm_standin.script(text="word " * 200, pieces=40, pace=0.05, times=None)
+    records = []
+    instrument(sinks=[records.append], otlp=False, on_abort="drain")
+    with openai.OpenAI() as client:
+        stream = client.chat.completions.create(**ASK)
+        next(stream)
+        stream.close()
+    wait_until(lambda: records)  # a fault of ours would be raised: the guard is strict
+    (record,) = records
+    assert record.status in ("aborted", "broken", "ok")
+    assert guard.errors.total() == 0
+
+
+def test_the_audio_of_a_streamed_speech_is_not_kept(llm_standin, llm_records):
+    with openai.OpenAI() as client:
+        speech = client.audio.speech.with_streaming_response
+        with speech.create(model="tts-1", voice="alloy", input="The plan.") as response:
+            tap = response.http_response.stream._tap
+            for _ in response.iter_bytes(10):
+                assert tap._body == []
+    (record,) = llm_records
+    assert dict(record.units) == {"characters": 9}
+
+
+def test_what_came_of_an_event_before_the_cut_is_not_lost(llm_standin):
+    parts = [b'data: {"id":"1","choices":[]}\n\n', b'data: {"id":"2","cho']
+    llm_standin.reply(b"".join(parts), chunks=parts, cut_after=2, pace=0.2, times=2)
+
+    def got(client):
+        read = []
+        streaming = client.chat.completions.with_streaming_response
+        with streaming.create(**ASK) as response:
+            error = guard.theirs(lambda: read.extend(response.iter_bytes()))
+        assert error is not None
+        return b"".join(read), type(error)
+
+    with openai.OpenAI(max_retries=0) as client:
+        plain = got(client)
+        instrument(otlp=False)
+        assert got(client) == plain
+
+
+@pytest.mark.faults
+def test_if_we_fail_to_read_an_event_what_we_asked_for_stays_hidden(
+    llm_standin, monkeypatch, caplog
+):
+    with openai.OpenAI() as client:
+        plain = _chunks(client)
+        instrument(otlp=False)
+
+        def fail(self, events):
+            raise RuntimeError("a fault of ours")
+
+        monkeypatch.setattr(Tap, "_read", fail)
+        assert _chunks(client) == plain
+    assert guard.errors["read"] > 0
+
+
+def test_a_large_frame_in_small_pieces_is_put_together_once():
+    payload = bytes(3_000_000)
+    frame = (len(payload) + 16).to_bytes(4, "big") + bytes(8) + payload + bytes(4)
+    splitter = wire.FrameSplitter()
+    data = frame + frame[:500]
+    pieces = [data[at : at + 1000] for at in range(0, len(data), 1000)]
+    assert [found for piece in pieces for found in splitter.feed(piece)] == [frame]
+    assert splitter.rest() == frame[:500]
+
+
+def test_a_stream_that_is_open_at_exit_has_its_span_though_the_provider_came_late(
+    llm_standin, python
+):
+    out = python(
+        """
+import openai
+from otel_llm_usage import instrument
+
+instrument(otlp=False)  # before the application sets up its tracing
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
+
+provider = TracerProvider()
+provider.add_span_processor(BatchSpanProcessor(ConsoleSpanExporter()))
+trace.set_tracer_provider(provider)
+client = openai.OpenAI()
+stream = client.chat.completions.create(
+    model="gpt-4.1", messages=[{"role": "user", "content": "hello"}], stream=True
+)
+next(stream)
+""",
+        PYTHONWARNINGS="ignore",
+        **llm_standin.environment(),
+    )
+    assert '"name": "chat gpt-4.1"' in out
+    assert '"gen_ai.usage.estimated": true' in out

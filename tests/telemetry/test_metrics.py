@@ -126,9 +126,17 @@ def test_a_total_without_lines_is_counted_too(metrics, record, scrape):
 
 def test_estimates_are_part_of_the_tokens_and_shown_apart(metrics, record, scrape):
     counted = metrics()
-    counted(record(status="aborted", usage_source="estimated", usage=Usage(output=40)))
+    counted(
+        record(
+            status="aborted",
+            usage_source="estimated",
+            usage=Usage(input=9, output=40),
+            estimated_kinds=("output",),
+        )
+    )
     seen = scrape(counted)
-    assert seen("llm_tokens_total") == 40
+    assert seen("llm_tokens_total") == 49
+    assert seen("llm_estimated_tokens_total") == 40
     assert seen("llm_estimated_tokens_total", type="output", agent="planner") == 40
     assert seen("llm_requests_total", status="aborted") == 1
 
