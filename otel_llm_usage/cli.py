@@ -117,7 +117,7 @@ def status(as_json: bool) -> None:
     from .runtime import Runtime  # noqa: PLC0415
 
     runtime = Runtime(load({"otlp": False, "spans": "never"}))
-    files = {}
+    files: dict[str, str | None] = {}
     runtime.engine.install()
     for sdk, modules in _modules(runtime.engine.states).items():
         for module in modules:
