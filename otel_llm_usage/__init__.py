@@ -1,12 +1,25 @@
 """Every billed LLM token counted once, priced to the cent, and seen before the invoice comes."""
 
 from ._version import __version__
+from .budgets import Budget
 from .errors import ConfigurationError, LLMUsageError, MissingExtra
-from .records import Cost, CostLine, Reading, Record, Request, Usage
+from .records import (
+    BudgetStatus,
+    BudgetThreshold,
+    Cost,
+    CostLine,
+    Reading,
+    Record,
+    Request,
+    Usage,
+)
 from .runtime import Runtime, instrument, price, uninstrument
 from .scope import agent
 
 __all__ = [
+    "Budget",
+    "BudgetStatus",
+    "BudgetThreshold",
     "ConfigurationError",
     "Cost",
     "CostLine",

@@ -5,13 +5,12 @@ it ends (a forgotten stream) is therefore settled by a thread that does nothing 
 """
 
 import gc
-import os
 import threading
 from collections.abc import Callable, Mapping
 from queue import SimpleQueue
 from typing import Any
 
-from . import guard
+from . import forks, guard
 
 Work = Callable[[], None]
 
@@ -68,11 +67,9 @@ def _on_collection(phase: str, info: Mapping[str, Any]) -> None:
         _collecting.discard(threading.get_ident())
 
 
+@forks.in_child
 def _after_fork() -> None:
     """What was left in the parent, its own thread does."""
     global _left, _thread, _lock
     _left, _thread, _lock = SimpleQueue(), None, threading.Lock()
     _collecting.clear()
-
-
-os.register_at_fork(after_in_child=_after_fork)

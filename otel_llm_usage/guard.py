@@ -5,12 +5,13 @@ counted (`llm_instrumentation_errors_total{where}`) and logged once for each pla
 """
 
 import logging
-import os
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
+
+from . import forks
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -104,9 +105,7 @@ def reset() -> None:
         _logged.clear()
 
 
+@forks.in_child
 def _renew_lock() -> None:
     global _lock
     _lock = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_renew_lock)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
 
-from . import finalisers, guard
+from . import finalisers, forks, guard
 from .records import Cost, Pricer, Reading, Record, Request, Sink
 
 logger = logging.getLogger("otel_llm_usage")
@@ -242,6 +242,7 @@ class Call:
         return True
 
 
+@forks.in_child
 def _renew_process_id() -> None:
     global _process_id, _numbers
     _process_id = os.urandom(8).hex()
@@ -251,4 +252,3 @@ def _renew_process_id() -> None:
 _process_id: str
 _numbers: "itertools.count[int]"
 _renew_process_id()
-os.register_at_fork(after_in_child=_renew_process_id)

@@ -5,6 +5,7 @@ dataclass. `None` always means *unknown*; zero always means that somebody said z
 """
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
@@ -299,6 +300,39 @@ class Record(NamedTuple):
     def cost_usd(self) -> Decimal | None:
         """US dollars, exact; `None` when unknown, and `cost.reasons` says why."""
         return self.cost.total
+
+
+class BudgetStatus(NamedTuple):
+    """How a budget stands in its current period."""
+
+    budget: str
+    period: str
+    limit_usd: Decimal
+    spent_usd: Decimal
+    """US dollars, exact; what has no known price is not in it."""
+    start: float
+    """When the period began, in seconds since the epoch."""
+    end: float
+    """When the next one begins."""
+
+    @property
+    def utilization(self) -> float:
+        """The share of the limit that is spent: 0.8 is 80 %."""
+        return float(self.spent_usd / self.limit_usd)
+
+
+class BudgetThreshold(NamedTuple):
+    """The spending of a budget has reached a threshold. Told once in a period."""
+
+    budget: str
+    period: str
+    threshold: Decimal
+    """A share of the limit: 0.8 is 80 %."""
+    limit_usd: Decimal
+    spent_usd: Decimal
+    start: datetime
+    end: datetime
+    """When the budget begins anew."""
 
 
 Sink = Callable[[Record], None]

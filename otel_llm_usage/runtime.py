@@ -12,16 +12,17 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from . import finalisers, guard, prices, providers, scope
+from . import finalisers, forks, guard, prices, providers, scope
 from ._version import __version__
+from .budgets import Budget, MemoryStore, Spending, Store
 from .errors import ConfigurationError
 from .meter import Meter
 from .patching import Engine, Meters, Seam, SeamState
 from .patching.genai import GoogleGenAI
 from .patching.observation import settle_live
 from .patching.stainless import MODULES, Stainless
-from .records import Cost, PricedLine, Reading, Request, Sink
-from .settings import Settings, load, otel_environment
+from .records import BudgetStatus, Cost, PricedLine, Reading, Request, Sink
+from .settings import Settings, load, multiprocess_directory, otel_environment
 from .telemetry import otlp
 from .telemetry.metrics import Metrics
 from .telemetry.series import multiprocess
@@ -67,6 +68,11 @@ class Runtime:
             meter_provider=meter_provider,
         )
         undo.callback(self.telemetry.shutdown)
+        self._spending = Spending(
+            settings.budgets,
+            _budget_store(),
+            on_change=self._budget_changed if multiprocess() else None,
+        )
         self.metrics = Metrics(
             registry=registry,
             namespace=settings.namespace,
@@ -76,6 +82,7 @@ class Runtime:
             exemplars=settings.exemplars,
             meter_provider=self.telemetry.meter_provider,
             catalogue_age=self.prices.ages,
+            budgets=self._spending.statuses,
             version=__version__,
         )
         undo.callback(self.metrics.close)
@@ -83,6 +90,7 @@ class Runtime:
             price=self.prices.price,
             sinks=[
                 ("metrics", self.metrics),
+                *((("budgets", self._spending),) if settings.budgets else ()),
                 *((f"sink {_name(sink)}", sink) for sink in sinks),
             ],
             spans=None
@@ -141,6 +149,10 @@ class Runtime:
         """Read the price files again; a broken one changes nothing: False, and a log line."""
         return self.prices.reload()
 
+    def budgets(self) -> tuple[BudgetStatus, ...]:
+        """How each budget stands now."""
+        return self._spending.statuses()
+
     def status(self) -> dict[str, Any]:
         """What is patched, from where, with which prices of which date."""
         return {
@@ -188,6 +200,9 @@ class Runtime:
         if self.server is not None:
             self._shown_by = None if multiprocess() else self.server.url
             self.server = None
+
+    def _budget_changed(self, status: BudgetStatus) -> None:
+        self.metrics.show_budget(status)
 
     def _attribute(self) -> tuple[str, Mapping[str, str]]:
         return scope.current_agent() or self.settings.agent, scope.current_labels()
@@ -282,6 +297,7 @@ def instrument(
     metrics_host: str | None = None,
     metrics_port: int | None = None,
     metrics_token: str | None = None,
+    budgets: Sequence[Budget | Mapping[str, Any]] | None = None,
     otlp: bool | None = None,
 ) -> Runtime:
     """Start counting: from now on each billed response of the SDKs becomes one record.
@@ -314,6 +330,7 @@ def instrument(
         "metrics_host": metrics_host,
         "metrics_port": metrics_port,
         "metrics_token": metrics_token,
+        "budgets": budgets,
         "otlp": otlp,
     }
     with _lock:
@@ -449,6 +466,16 @@ def _added(costs: Sequence[Cost]) -> Cost:
     )
 
 
+def _budget_store() -> Store:
+    directory = multiprocess_directory()
+    if not multiprocess() or directory is None:
+        return MemoryStore()
+    # file locks of Unix: for those alone who have several processes
+    from .budgets.shared import SharedFileStore  # noqa: PLC0415
+
+    return SharedFileStore(directory)
+
+
 def _seams(sdks: Sequence[str], meters: Meters) -> list[Seam]:
     seams = []
     for sdk in sdks:
@@ -485,11 +512,9 @@ def _at_exit() -> None:
 atexit.register(_at_exit)
 
 
+@forks.in_child
 def _after_fork() -> None:
     global _lock
     _lock = threading.RLock()
     if _runtime is not None:
         _runtime._forked()
-
-
-os.register_at_fork(after_in_child=_after_fork)

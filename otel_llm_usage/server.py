@@ -6,7 +6,6 @@ import gzip
 import hmac
 import ipaddress
 import logging
-import os
 import socket
 import socketserver
 import threading
@@ -20,8 +19,9 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from . import guard
+from . import forks, guard
 from .errors import ConfigurationError
+from .telemetry.metrics import refresh_all
 from .telemetry.series import multiprocess
 
 logger = logging.getLogger("otel_llm_usage")
@@ -49,6 +49,7 @@ def exposition(registry: CollectorRegistry | None = None) -> CollectorRegistry:
     """The registry to read for a scrape: with several processes, one that reads all their files."""
     if not multiprocess():
         return REGISTRY if registry is None else registry
+    guard.call("scrape", refresh_all)
     together = CollectorRegistry()
     MultiProcessCollector(together)  # type: ignore[no-untyped-call]
     return together
@@ -314,10 +315,8 @@ def _advice(host: str, port: int, error: OSError) -> str:
 _open: "weakref.WeakSet[MetricsServer]" = weakref.WeakSet()
 
 
+@forks.in_child
 def _after_fork() -> None:
     for server in list(_open):
         server._leave()
     _open.clear()
-
-
-os.register_at_fork(after_in_child=_after_fork)

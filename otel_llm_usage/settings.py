@@ -6,11 +6,14 @@ Each setting comes from, first found wins: an argument of `instrument()`, the en
 
 import os
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from .budgets import Budget
+from .budgets import parse as parse_budgets
 from .errors import ConfigurationError
 
 PREFIX = "OTEL_LLM_USAGE_"
@@ -55,6 +58,8 @@ class Settings:
     """The port of `/metrics`; 0 takes a free one, `None` opens none."""
     metrics_token: str | None = field(default=None, repr=False)
     """Bearer token that a scrape must present."""
+    budgets: tuple[Budget, ...] = ()
+    """What may be spent in a period, and when to say so."""
     otlp: bool = True
     """Set up OTLP where the standard `OTEL_*` variables ask for it and no provider is set."""
 
@@ -107,6 +112,9 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "otlp": _boolean,
 }
 
+_NAMES = (*_PARSERS, "budgets")
+"""All settings; budgets have no variable in the environment."""
+
 _CHOICES: dict[str, tuple[str, ...]] = {
     "spans": ("auto", "always", "never"),
     "on_abort": ("estimate", "drain", "ignore"),
@@ -127,10 +135,10 @@ def load(
         chosen |= _from_file(Path(config))
     chosen |= _from_environment(environment)
     chosen |= {key: value for key, value in arguments.items() if value is not None}
-    unknown = set(chosen) - set(_PARSERS)
+    unknown = set(chosen) - set(_NAMES)
     if unknown:
         raise ConfigurationError(
-            f"there is no setting {sorted(unknown)[0]!r}; there are: {', '.join(_PARSERS)}"
+            f"there is no setting {sorted(unknown)[0]!r}; there are: {', '.join(_NAMES)}"
         )
     return _checked(replace(Settings(), **{key: _frozen(value) for key, value in chosen.items()}))
 
@@ -139,6 +147,13 @@ def otel_environment(environment: Mapping[str, str] | None = None) -> dict[str, 
     """The standard `OTEL_*` variables that are set."""
     environment = os.environ if environment is None else environment
     return {key: value for key, value in environment.items() if key.startswith("OTEL_") and value}
+
+
+def multiprocess_directory(environment: Mapping[str, str] | None = None) -> Path | None:
+    """Where prometheus_client keeps the numbers of several processes, if it does."""
+    environment = os.environ if environment is None else environment
+    directory = environment.get("PROMETHEUS_MULTIPROC_DIR")
+    return Path(directory) if directory else None
 
 
 def variables() -> dict[str, str]:
@@ -162,15 +177,15 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 def _from_file(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
-            document = tomllib.load(file)
+            document = tomllib.load(file, parse_float=Decimal)  # money is exact
     except OSError as error:
         raise ConfigurationError(f"the settings file {path} can't be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"the settings file {path} is not valid TOML: {error}") from None
-    unknown = set(document) - set(_PARSERS)
+    unknown = set(document) - set(_NAMES)
     if unknown:
         raise ConfigurationError(
-            f"{path}: there is no setting {sorted(unknown)[0]!r}; there are: {', '.join(_PARSERS)}"
+            f"{path}: there is no setting {sorted(unknown)[0]!r}; there are: {', '.join(_NAMES)}"
         )
     if "prices" in document:
         # a price file stands beside the file that names it
@@ -185,6 +200,11 @@ def _frozen(value: Any) -> Any:
 
 
 def _checked(settings: Settings) -> Settings:
+    if isinstance(settings.budgets, str | Mapping) or not isinstance(settings.budgets, Iterable):
+        raise ConfigurationError(
+            f"budgets={settings.budgets!r}: this takes a list of Budget, or [[budgets]] tables"
+        )
+    settings = replace(settings, budgets=parse_budgets(settings.budgets))
     for one in fields(Settings):
         value = getattr(settings, one.name)
         if one.name in ("sdks", "metric_labels", "prices"):

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from otel_llm_usage.settings import Settings, variables
+from otel_llm_usage.budgets.periods import PERIODS
+from otel_llm_usage.runtime import current
+from otel_llm_usage.settings import Settings, load, variables
 from otel_llm_usage.telemetry.definitions import DEFINITIONS
 
 ROOT = Path(__file__).parent.parent
@@ -17,7 +19,8 @@ def test_every_setting_and_its_variable_are_documented():
     page = (ROOT / "docs" / "settings.md").read_text()
     rows = dict(re.findall(r"^\| `(\w+)` \| `(\w+)` \|", page, re.MULTILINE))
     assert rows == variables()
-    assert set(rows) == {one.name for one in fields(Settings)}
+    assert "| `budgets` | only in code or in the file |" in page
+    assert {*rows, "budgets"} == {one.name for one in fields(Settings)}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -33,6 +36,17 @@ def test_the_python_of_the_readme_runs(llm_standin, python):
     for example in examples:
         python(example.replace("metrics_port=9464", "metrics_port=0"), **llm_standin.environment())
     assert [bill.endpoint for bill in llm_standin.ledger] == ["chat.completions"]
+
+
+def test_the_budgets_of_the_page_are_the_same_in_code_and_in_the_file(tmp_path, monkeypatch):
+    page = (ROOT / "docs" / "budgets.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (file,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "llm.toml").write_text(file)
+    exec(code.replace("9464", "0"), {})
+    assert current().settings.budgets == load({}, {}, tmp_path / "llm.toml").budgets
+    periods = re.search(r"\| `period` \| `month` \| ([^|]*) of the calendar", page)[1]
+    assert tuple(re.findall(r"`(\w+)`", periods)) == PERIODS
 
 
 def test_the_page_of_the_metrics_is_what_the_code_defines():

@@ -1,11 +1,10 @@
 """One response under observation: from its bytes to the one outcome of its call."""
 
-import os
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple, Protocol
 
-from .. import guard, providers
+from .. import forks, guard, providers
 from ..meter import Call, Meter, Outcome
 from ..records import KINDS, Reading, Request, Usage
 
@@ -251,15 +250,13 @@ def _reached_nobody(error: BaseException) -> bool:
     return False
 
 
+@forks.in_child
 def _forget_inherited() -> None:
     """A forked child: what its parent is waiting for and reading, its parent will count."""
     for under_way in (*waiting, *live):
         under_way.disown()
     waiting.clear()
     live.clear()
-
-
-os.register_at_fork(after_in_child=_forget_inherited)
 
 
 def settle_live() -> None:

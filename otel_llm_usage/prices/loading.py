@@ -4,8 +4,9 @@ Loading imports modules, and a module that is half imported when the process for
 imported in the child.
 """
 
-import os
 import threading
+
+from .. import forks
 
 lock = threading.RLock()
 
@@ -29,6 +30,4 @@ def _after_fork_in_child() -> None:
     lock = threading.RLock()
 
 
-os.register_at_fork(
-    before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child
-)
+forks.around(before=_before_fork, parent=_after_fork, child=_after_fork_in_child)

@@ -44,7 +44,7 @@ class Definition(NamedTuple):
 
     @property
     def suffix(self) -> str:
-        return "seconds" if self.unit == "s" else ""
+        return {"s": "seconds", "1": "ratio"}.get(self.unit, "")
 
 
 TOKENS = Definition(
@@ -123,6 +123,43 @@ BUILD_INFO = Definition(
     "build_info", "gauge", "", ("version", "python"), "What runs here.", "livemax"
 )
 
+_BUDGET = ("budget", "period")
+BUDGET_LIMIT = Definition(
+    "budget_limit_usd", "gauge", "{USD}", _BUDGET, "What may be spent in a period.", "mostrecent"
+)
+BUDGET_SPENT = Definition(
+    "budget_spent_usd",
+    "gauge",
+    "{USD}",
+    _BUDGET,
+    "What is spent of the budget in the current period.",
+    "mostrecent",
+)
+BUDGET_UTILIZATION = Definition(
+    "budget_utilization",
+    "gauge",
+    "1",
+    _BUDGET,
+    "The share of the budget that is spent: 1 is all of it.",
+    "mostrecent",
+)
+BUDGET_START = Definition(
+    "budget_period_start_timestamp",
+    "gauge",
+    "s",
+    _BUDGET,
+    "When the current period began.",
+    "mostrecent",
+)
+BUDGET_END = Definition(
+    "budget_period_end_timestamp",
+    "gauge",
+    "s",
+    _BUDGET,
+    "When the budget begins anew.",
+    "mostrecent",
+)
+
 DEFINITIONS = (
     TOKENS,
     COST,
@@ -137,6 +174,11 @@ DEFINITIONS = (
     CATALOGUE_AGE,
     SEAM_PATCHED,
     BUILD_INFO,
+    BUDGET_LIMIT,
+    BUDGET_SPENT,
+    BUDGET_UTILIZATION,
+    BUDGET_START,
+    BUDGET_END,
 )
 RESERVED = {"le", "pid"}.union(*(one.labels for one in DEFINITIONS if "agent" in one.labels))
 """Label names that the user's labels would clash with."""

@@ -4,7 +4,6 @@ The types of `llm_tokens_total` are disjoint, so their sum is what was billed. T
 estimate are part of it; `llm_estimated_tokens_total` says how many they are.
 """
 
-import os
 import platform
 import threading
 import time
@@ -17,9 +16,9 @@ from typing import Any
 from prometheus_client import REGISTRY, CollectorRegistry, Gauge
 from prometheus_client.metrics_core import Metric
 
-from .. import guard
+from .. import forks, guard
 from ..errors import ConfigurationError
-from ..records import KINDS, NOTHING, PICO, Record, Request
+from ..records import KINDS, NOTHING, PICO, BudgetStatus, Record, Request
 from . import definitions
 from .definitions import Definition
 from .gen_ai import GenAI
@@ -62,12 +61,14 @@ class Metrics:
         gen_ai: bool = False,
         meter_provider: Any = None,
         catalogue_age: Callable[[], Mapping[str, float]] = lambda: NOTHING,
+        budgets: Callable[[], Iterable[BudgetStatus]] = tuple,
         version: str = "",
     ) -> None:
         """`labels`: which labels of the records become labels of tokens, cost and requests.
 
         `meter_provider`: an OpenTelemetry `MeterProvider` that is shown the same numbers.
-        `catalogue_age`: seconds since each layer of the price table was made.
+        `catalogue_age`: seconds since each layer of the price table was made. `budgets`: how each
+        budget stands now.
         """
         clash = sorted(definitions.RESERVED.intersection(labels))
         if clash:
@@ -79,6 +80,7 @@ class Metrics:
         self._limit = max_label_values
         self._exemplars = exemplars and not multiprocess()
         self._age = catalogue_age
+        self._budgets = budgets
         # a scrape of this process asks for the age anyway
         self._age_due = 0.0 if multiprocess() else float("inf")
         self._build = (version, platform.python_version())
@@ -95,7 +97,7 @@ class Metrics:
         self.families = (*own, *(self._gen_ai.families if self._gen_ai else ()))
         self._export = Export(meter_provider, self, version) if meter_provider else None
         try:
-            self._set_build_info()
+            self._set_gauges()
         except OSError as error:
             raise ConfigurationError(
                 f"PROMETHEUS_MULTIPROC_DIR: {error}. It names a directory that has to be there, "
@@ -142,12 +144,23 @@ class Metrics:
         self.catalogue_age = gauge(definitions.CATALOGUE_AGE, self._age_points)
         self.seam_patched = gauge(definitions.SEAM_PATCHED, self._seam_points)
         self.build_info = gauge(definitions.BUILD_INFO, self._build_points)
+        self.budget_gauges = tuple(
+            (gauge(what, self._budget_points(value)), value) for what, value in _OF_BUDGETS
+        )
 
     def _age_points(self) -> Points:
         return [({"layer": layer}, seconds) for layer, seconds in self.ages().items()]
 
     def _seam_points(self) -> Points:
         return [({"sdk": sdk, "seam": name}, v) for (sdk, name), v in list(self._seams.items())]
+
+    def _budget_points(self, value: Callable[[BudgetStatus], float]) -> Read:
+        def read() -> Points:
+            return [
+                ({"budget": one.budget, "period": one.period}, value(one)) for one in self.budgets()
+            ]
+
+        return read
 
     def _build_points(self) -> Points:
         version, python = self._build
@@ -156,7 +169,8 @@ class Metrics:
     @property
     def gauges(self) -> tuple[Gauge, ...]:
         """What is not counted but set."""
-        return self.catalogue_age, self.seam_patched, self.build_info
+        budgets = (gauge for gauge, _ in self.budget_gauges)
+        return self.catalogue_age, self.seam_patched, self.build_info, *budgets
 
     def _register(self) -> None:
         try:
@@ -339,10 +353,25 @@ class Metrics:
 
     def collect(self) -> Iterable[Metric]:
         """All samples, for a scrape."""
-        self._show_age()
+        self.refresh()
         with self._alone():
             metrics = [family.metric() for family in self.families]
         return [*metrics, *(metric for gauge in self.gauges for metric in gauge.collect())]
+
+    def refresh(self) -> None:
+        """Set what changes by itself, with the time: ages and budgets."""
+        self._show_age()
+        for status in self.budgets():
+            self.show_budget(status)
+
+    def budgets(self) -> Iterable[BudgetStatus]:
+        """How each budget stands now."""
+        return guard.call("budgets", self._budgets) or ()
+
+    def show_budget(self, status: BudgetStatus) -> None:
+        """Show how a budget stands."""
+        for gauge, value in self.budget_gauges:
+            gauge.labels(status.budget, status.period).set(value(status))
 
     def snapshot(self, family: Counters) -> Points:
         """The labels and values of one family, for OTLP."""
@@ -365,6 +394,8 @@ class Metrics:
     def _set_gauges(self) -> None:
         """Say again what a forked process has to say in its own file."""
         self._set_build_info()
+        for status in self.budgets():
+            self.show_budget(status)
         for seam, value in self._seams.items():
             self.seam_patched.labels(*seam).set(value)
 
@@ -446,12 +477,25 @@ def _why_missing(record: Record) -> str:
     return _word(record.cost.reasons[0]) if record.cost.reasons else "no_usage"
 
 
+_OF_BUDGETS: tuple[tuple[Definition, Callable[[BudgetStatus], float]], ...] = (
+    (definitions.BUDGET_LIMIT, lambda status: float(status.limit_usd)),
+    (definitions.BUDGET_SPENT, lambda status: float(status.spent_usd)),
+    (definitions.BUDGET_UTILIZATION, lambda status: status.utilization),
+    (definitions.BUDGET_START, lambda status: status.start),
+    (definitions.BUDGET_END, lambda status: status.end),
+)
+
+
+def refresh_all() -> None:
+    """Before the files of several processes are read: this one's are of now."""
+    for metrics in list(_living):
+        metrics.refresh()
+
+
 _living: "weakref.WeakSet[Metrics]" = weakref.WeakSet()
 
 
+@forks.in_child
 def _after_fork() -> None:
     for metrics in list(_living):
         metrics._begin_anew()
-
-
-os.register_at_fork(after_in_child=_after_fork)

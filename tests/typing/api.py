@@ -6,7 +6,19 @@ from decimal import Decimal
 from typing import assert_type
 
 import otel_llm_usage
-from otel_llm_usage import Cost, CostLine, Record, Runtime, Usage, agent, instrument, price
+from otel_llm_usage import (
+    Budget,
+    BudgetStatus,
+    BudgetThreshold,
+    Cost,
+    CostLine,
+    Record,
+    Runtime,
+    Usage,
+    agent,
+    instrument,
+    price,
+)
 
 records: list[Record] = []
 runtime = instrument(
@@ -38,7 +50,18 @@ def sink(record: Record) -> None:
         assert_type(record.usage.nonzero(), dict[str, int])
 
 
-instrument(sinks=[sink])
+def reached(told: BudgetThreshold) -> None:
+    assert_type(told.spent_usd, Decimal)
+
+
+instrument(
+    sinks=[sink],
+    budgets=[
+        Budget(name="team", limit_usd=50, match={"agent": ["planner", "critic"]}),
+        Budget(name="day", limit_usd="7.5", period="day", on_threshold=reached),
+    ],
+)
+assert_type(runtime.budgets(), tuple[BudgetStatus, ...])
 cost = price({"prompt_tokens": 1}, provider="openai", model="gpt-5", at=date(2026, 11, 20))
 cost = price("{}", provider="openai", at=datetime.now(UTC), request={}, response={})
 assert_type(cost.lines, tuple[CostLine, ...])
