@@ -6,15 +6,22 @@ BIN := $(VENV)/bin
 FOR ?=
 WORKERS ?= auto
 
-.PHONY: demo test check fmt lint types rooms bench clean help
+
+.PHONY: demo stack test smoke-docker check fmt lint types rooms bench clean help
 
 help: ## what there is
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
 
 demo: $(VENV)/.demo ## the main job against a local stand-in provider; FOR=10s ends it by itself
 	@$(BIN)/otel-llm-usage demo $(if $(FOR),--for $(FOR),)
 
-test: $(VENV)/.dev ## all the tests
+stack: $(VENV)/.dev $(VENV)/.packages ## the demo with Prometheus and Alertmanager; FOR=60s proves the chain and ends
+	@$(BIN)/python -m stack $(if $(FOR),--for $(FOR),)
+
+smoke-docker: ## docker-compose.yml on a machine with Docker: everything starts and answers
+	@sh stack/smoke-docker.sh
+
+test: $(VENV)/.dev $(VENV)/.packages ## all the tests
 	@$(BIN)/python -m pytest -n $(WORKERS)
 
 check: lint types rooms ## everything that reads the code without running it
@@ -36,6 +43,9 @@ bench: $(VENV)/.dev ## what it costs, paired with the uninstrumented clients in 
 
 clean: ## remove what these verbs made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/.packages: stack/packages.sh | $(VENV)/bin/python
+	@sh stack/packages.sh $@
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: apt-get install python3 python3-venv" >&2; exit 1; }

@@ -5,8 +5,10 @@ import json
 import os
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -171,6 +173,20 @@ def standin(host: str, port: int, seed: int) -> None:
     from .standin import serve  # noqa: PLC0415
 
     serve(host=host, port=port, seed=seed)
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=9095, show_default=True)
+def notifications(host: str, port: int) -> None:
+    """Print Alertmanager's notifications as they arrive: a receiver for its webhook."""
+    # a server that only this command needs
+    from .notifications import Receiver  # noqa: PLC0415
+
+    with Receiver(host, port).start(click.echo) as receiver:
+        click.echo(f"waiting for notifications at {receiver.url}")
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
 
 
 class _Duration(click.ParamType):  # type: ignore[type-arg]

@@ -1,0 +1,1 @@
+"""The whole chain on one machine without Docker: application, Prometheus, Alertmanager, notifications."""
