@@ -22,7 +22,7 @@ errors: Counter[str] = Counter()
 """How often something of ours failed, by place. Read by the metrics."""
 
 _logged: set[tuple[str, str]] = set()
-_lock = threading.Lock()
+_lock = threading.RLock()
 _listeners: list[Callable[[str], None]] = []
 
 strict = False
@@ -36,7 +36,8 @@ def failed(where: str, error: BaseException) -> None:
         first = (where, type(error).__name__) not in _logged
         _logged.add((where, type(error).__name__))
     if first:
-        logger.error(
+        _safely(
+            logger.error,
             "otel-llm-usage failed in %s; your call is not affected. Further ones are only counted "
             "(llm_instrumentation_errors_total).",
             where,
@@ -49,7 +50,16 @@ def count(where: str) -> None:
     with _lock:
         errors[where] += 1
     for listener in tuple(_listeners):
-        listener(where)
+        _safely(listener, where)
+
+
+def _safely(tell: Callable[..., object], *said: object, **more: object) -> None:
+    """Tell others of a failure: if that fails too, all that is left is to count it."""
+    try:
+        tell(*said, **more)
+    except Exception:
+        with _lock:
+            errors["guard"] += 1
 
 
 @contextmanager
@@ -67,7 +77,9 @@ def call(where: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs
     """Call `function`; `None` if it fails. Cheaper than `guarded` on the hot path."""
     try:
         return function(*args, **kwargs)
-    except Exception as error:
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a sink may raise what only looks like a cancelled task
         if strict:
             raise
         failed(where, error)
@@ -108,4 +120,4 @@ def reset() -> None:
 @forks.in_child
 def _renew_lock() -> None:
     global _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()

@@ -1,8 +1,9 @@
 """Who pays: the labels of the calls inside a block, held in the OpenTelemetry context."""
 
 from collections.abc import Mapping
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from types import TracebackType
+from typing import NamedTuple
 
 from opentelemetry import context
 
@@ -11,9 +12,17 @@ from .records import NOTHING
 _AGENT = "otel_llm_usage.agent"
 _LABELS = "otel_llm_usage.labels"
 
-_entered: ContextVar[tuple[Token[context.Context], ...]] = ContextVar(
-    "otel_llm_usage_entered", default=()
-)
+
+class _Entry(NamedTuple):
+    """One block that was entered and not yet left."""
+
+    block: "agent"
+    before: context.Context
+    """What was current when it was entered."""
+    inside: context.Context
+
+
+_entered: ContextVar[tuple[_Entry, ...]] = ContextVar("otel_llm_usage_entered", default=())
 
 
 class agent:  # noqa: N801 (a block reads `with agent("planner"):`)
@@ -31,9 +40,11 @@ class agent:  # noqa: N801 (a block reads `with agent("planner"):`)
         self.name = name
 
     def __enter__(self) -> "agent":
-        # the object may be entered again, also in other tasks: the token belongs to the entry
-        token = context.attach(context.set_value(_AGENT, self.name))
-        _entered.set((*_entered.get(), token))
+        # the object may be entered again, also in other tasks: what was before belongs to the entry
+        before = context.get_current()
+        inside = context.set_value(_AGENT, self.name)
+        context.attach(inside)
+        _entered.set((*_entered.get(), _Entry(self, before, inside)))
         return self
 
     def __exit__(
@@ -42,9 +53,23 @@ class agent:  # noqa: N801 (a block reads `with agent("planner"):`)
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        *others, token = _entered.get()
-        _entered.set(tuple(others))
-        context.detach(token)
+        """Whoever leaves the block in another context than it was entered in changes nothing there.
+
+        A generator's halves may run in several contexts, and blocks in generators may overlap: then
+        the agent is that of the last block that is still open.
+        """
+        entries = _entered.get()
+        places = [place for place, entry in enumerate(entries) if entry.block is self]
+        if not places:
+            return
+        left = entries[places[-1]]
+        others = (*entries[: places[-1]], *entries[places[-1] + 1 :])
+        _entered.set(others)
+        if context.get_current() is left.inside:
+            context.attach(left.before)
+        elif current_agent() == self.name:
+            outer = others[-1].inside if others else entries[0].before
+            context.attach(context.set_value(_AGENT, outer.get(_AGENT)))
 
 
 def current_agent() -> str | None:

@@ -3,6 +3,8 @@
 This is the only door to wrapt. A seam names its place as strings, so no SDK is ever imported here.
 """
 
+import importlib
+import importlib.util
 import logging
 import sys
 import threading
@@ -51,7 +53,9 @@ class Engine:
         self.active = True
         for seam in self.states:
             self._change(seam, "waiting")
-        for module in dict.fromkeys(seam.module for seam in self.states):
+        modules = dict.fromkeys(seam.module for seam in self.states)
+        packages = dict.fromkeys(module.rpartition(".")[0] for module in modules)
+        for module in (*modules, *packages):
             _when_imported(module, self)
 
     def remove(self) -> None:
@@ -63,7 +67,7 @@ class Engine:
         with self._lock:
             for seam, state in self.states.items():
                 if state == "patched":
-                    guard.call("unpatch", _unwrap, seam)
+                    guard.call("unpatch", _unwrap, self, seam)
                     self._change(seam, "removed")
 
     def module_imported(self, module: Any) -> None:
@@ -72,24 +76,37 @@ class Engine:
             return
         with self._lock:
             for seam, state in self.states.items():
-                if seam.module == module.__name__ and state in ("waiting", "removed"):
+                if state not in ("waiting", "removed"):
+                    continue
+                if seam.module == module.__name__:
                     with guard.guarded("patch"):
                         self._wrap(seam, module)
+                elif seam.module.rpartition(".")[0] == module.__name__:
+                    with guard.guarded("patch"):
+                        self._look_for(seam)
+
+    def _look_for(self, seam: Seam) -> None:
+        """The package is there: is the module, too?"""
+        if seam.module not in sys.modules and importlib.util.find_spec(seam.module) is None:
+            self._miss(seam)
+
+    def _miss(self, seam: Seam) -> None:
+        self._change(seam, "missing")
+        logger.warning(
+            "otel-llm-usage does not find %s in this version of %s: calls that pass there are "
+            "not counted. Please report the version.",
+            seam.name,
+            seam.sdk,
+        )
 
     def _wrap(self, seam: Seam, module: Any) -> None:
         target = module
         for part in seam.path.split("."):
             target = getattr(target, part, None)
         if target is None:
-            self._change(seam, "missing")
-            logger.warning(
-                "otel-llm-usage does not find %s in this version of %s: calls that pass there are "
-                "not counted. Please report the version.",
-                seam.name,
-                seam.sdk,
-            )
+            self._miss(seam)
             return
-        if _ours(module, seam.path) is None:
+        if _ours(self, module, seam.path) is None:
             wrapt.wrap_function_wrapper(module, seam.path, _switched(self, seam.wrapper))
         self._change(seam, "patched")
 
@@ -108,7 +125,7 @@ def _switched(engine: Engine, wrapper: Wrapper) -> Wrapper:
             return wrapped(*args, **kwargs)
         return wrapper(wrapped, instance, args, kwargs)
 
-    switched.otel_llm_usage = True  # type: ignore[attr-defined]
+    switched.engine = engine  # type: ignore[attr-defined]
     return switched
 
 
@@ -120,19 +137,19 @@ def _owner(module: Any, path: str) -> tuple[Any, str]:
     return owner, name
 
 
-def _ours(module: Any, path: str) -> Any:
-    """Our wrapper at this place, if it is there and outermost."""
+def _ours(engine: Engine, module: Any, path: str) -> Any:
+    """This engine's wrapper at this place, if it is there and outermost. One left behind is idle."""
     owner, name = _owner(module, path)
     found = vars(owner).get(name)
     wrapper = getattr(found, "_self_wrapper", None)
-    return found if getattr(wrapper, "otel_llm_usage", False) else None
+    return found if getattr(wrapper, "engine", None) is engine else None
 
 
-def _unwrap(seam: Seam) -> None:
+def _unwrap(engine: Engine, seam: Seam) -> None:
     module = sys.modules.get(seam.module)
     if module is None:
         return
-    ours = _ours(module, seam.path)
+    ours = _ours(engine, module, seam.path)
     if ours is None:
         logger.warning(
             "otel-llm-usage leaves its (now idle) wrapper at %s: another package wrapped it since",
@@ -148,6 +165,10 @@ _engines: dict[str, list[Engine]] = {}
 
 
 def _when_imported(module: str, engine: Engine) -> None:
+    found = sys.modules.get(module)
+    if getattr(getattr(found, "__spec__", None), "_initializing", False):
+        # another thread is in the middle of importing it: half of its classes are not there yet
+        importlib.import_module(module)
     known = module in _engines
     waiting = _engines.setdefault(module, [])
     if engine not in waiting:

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple, Protocol
 from .. import forks, guard, providers
 from ..meter import Call, Meter, Outcome
 from ..records import KINDS, Reading, Request, Usage
+from . import wire
 
 OnAbort = Literal["estimate", "drain", "ignore"]
 """What to do about a stream that the caller leaves early: estimate what is not known from the
@@ -22,8 +23,8 @@ class UnderWay(Protocol):
     def disown(self) -> None: ...
 
 
-live: "weakref.WeakSet[Observation]" = weakref.WeakSet()
-"""Responses that are being read; settled at shutdown."""
+live: "dict[int, weakref.ref[Observation]]" = {}
+"""Responses that are being read, by their `id`; settled at shutdown."""
 
 waiting: set[UnderWay] = set()
 """Requests that have no answer yet; settled at shutdown."""
@@ -73,7 +74,7 @@ class Observation:
         self._request_body = request_body
         self._events = False
         self._done = False
-        live.add(self)
+        live[id(self)] = weakref.ref(self)
 
     @property
     def open(self) -> bool:
@@ -102,15 +103,26 @@ class Observation:
 
     def body(self, raw: bytes | str, headers: Mapping[str, str] | None = None) -> None:
         """A whole body, and with it the end."""
-        guard.call("read", self._reader.body, raw, headers)
+        if raw[:6] in (b"event:", "event:") or raw[:5] in (b"data:", "data:"):
+            guard.call("read", self._read_events, raw)  # a stream where none was asked for
+        else:
+            guard.call("read", self._reader.body, raw, headers)
         self.finish("eof")
+
+    def _read_events(self, raw: bytes | str) -> None:
+        splitter = wire.SseSplitter()
+        text = raw if isinstance(raw, bytes) else raw.encode()
+        for event in (*splitter.feed(text), splitter.rest()):
+            data, name = wire.sse_data(event)
+            if data is not None:
+                self.event(data, name)
 
     def finish(self, how: How, error: BaseException | None = None) -> None:
         """The response ended this way. Only the first word counts. Never raises."""
         if self._done:
             return
         self._done = True
-        live.discard(self)
+        live.pop(id(self), None)
         outcome = guard.call("observe", self._outcome, how, error)
         self.call.settle(outcome or Outcome("broken", reason="instrumentation_error"))
 
@@ -232,6 +244,7 @@ _NOT_CONNECTED = frozenset(
         "ConnectTimeoutError",
         "ConnectionRefusedError",
         "gaierror",
+        "GoogleAuthError",  # no credentials, no request
     }
 )
 """Types of errors of the HTTP libraries after which no provider has seen the request."""
@@ -253,7 +266,7 @@ def _reached_nobody(error: BaseException) -> bool:
 @forks.in_child
 def _forget_inherited() -> None:
     """A forked child: what its parent is waiting for and reading, its parent will count."""
-    for under_way in (*waiting, *live):
+    for under_way in _under_way():
         under_way.disown()
     waiting.clear()
     live.clear()
@@ -261,8 +274,14 @@ def _forget_inherited() -> None:
 
 def settle_live() -> None:
     """At shutdown: what is still under way is settled with what is known."""
-    for under_way in (*waiting, *live):
+    for under_way in _under_way():
         under_way.finish("shutdown")
+
+
+def _under_way() -> list[UnderWay]:
+    # each copy is one step of the interpreter: others may begin and end calls meanwhile
+    reading = [reference() for reference in list(live.values())]
+    return [*tuple(waiting), *(one for one in reading if one is not None)]
 
 
 def begin(meter: Meter, request: Request) -> Call | None:

@@ -5,12 +5,15 @@ asked for. `_process_response` is given each successful physical response before
 `request` is around all attempts: there a failure ends the call.
 """
 
+import logging
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar, Token
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary, ref
 
 from .. import guard, providers
 from ..meter import Call, Outcome
@@ -26,7 +29,9 @@ from .observation import (
     settle_failed,
     waiting,
 )
-from .tee import Filter, Tap, tee
+from .tee import Filter, HidingDecoder, Tap, tee
+
+logger = logging.getLogger("otel_llm_usage")
 
 KEY = "otel_llm_usage"
 """Our one private key in a request's `extensions`: transports ignore it, pickling drops it."""
@@ -37,18 +42,16 @@ MODULES = {"openai": "openai._base_client", "anthropic": "anthropic._base_client
 class _Frame:
     """One passage through `request()`: it may make several attempts and, with fallbacks, hops."""
 
-    __slots__ = ("_on_abort", "asked", "marked")
+    __slots__ = ("_on_abort", "asked", "asks", "attempts")
 
     def __init__(self, on_abort: OnAbort) -> None:
         self._on_abort: OnAbort = on_abort
-        self.marked: _Marked | None = None
-        """The latest attempt; one that failed hands its call to the next one."""
-        self.asked: str | None = None
-        """The host that was asked for usage which the caller had not asked for."""
-
-    @property
-    def call(self) -> Call | None:
-        return None if self.marked is None else self.marked.call
+        self.attempts: list[_Attempt] = []
+        """All of them, but those whose call went over to a later one."""
+        self.asks = True
+        """False once a server may have refused what we asked for."""
+        self.asked: tuple[str, str | None] | None = None
+        """The host and the model that were asked for usage which the caller had not asked for."""
 
     def enter(self) -> Token["_Frame | None"]:
         """A passage begins."""
@@ -61,39 +64,74 @@ class _Frame:
         # a coroutine may be closed in another context than the one that it ran in
         with suppress(ValueError):
             _frame.reset(token)
-        if self.marked is not None:
-            self.marked.call.deactivate()
+        _attempt.set(None)
+        for attempt in self.attempts:
+            attempt.call.deactivate()
+
+    @property
+    def unanswered(self) -> "list[_Attempt]":
+        """The attempts of which no successful answer was met."""
+        return [attempt for attempt in self.attempts if not attempt.call.seen]
 
     def finish(self, how: How) -> None:
         """We go, and the answer has not come: the provider may bill what was sent."""
-        marked = self.marked
-        if marked is not None and not marked.call.seen:
-            marked.call.seen = True
-            observation = marked.observe(self._on_abort)
+        for attempt in self.unanswered:
+            attempt.call.seen = True
+            observation = attempt.observe(self._on_abort)
             if observation is not None:
                 observation.finish(how)
 
     def disown(self) -> None:
-        """Settle nothing: the call is another process's."""
-        self.marked = None
+        """Settle nothing: the calls are another process's."""
+        self.attempts = []
 
 
 _frame: ContextVar[_Frame | None] = ContextVar("otel_llm_usage_frame", default=None)
 
 
-class _Marked:
-    """What travels with a request to its response."""
+class _Attempt:
+    """One HTTP attempt: what travels with a request to its response."""
 
-    __slots__ = ("call", "filter", "request_body")
+    __slots__ = (
+        "__weakref__",
+        "call",
+        "filter",
+        "frame",
+        "handed_on",
+        "observed",
+        "refused",
+        "request_body",
+        "sent",
+    )
 
-    def __init__(self, call: Call, filter_: Filter | None) -> None:
+    def __init__(self, call: Call, filter_: Filter | None, frame: _Frame | None) -> None:
         self.call = call
         self.filter = filter_
+        self.frame = frame
         self.request_body: bytes | None = None
+        self.sent = False
+        """Whether there was a request that could be sent."""
+        self.refused: int | None = None
+        """The status of an answer that is no success."""
+        self.observed = False
+        self.handed_on = False
+        """Whether a later attempt has taken the call over."""
 
     def observe(self, on_abort: OnAbort) -> Observation | None:
         """See `observation.observe`."""
         return observe(self.call, on_abort, partial(_itself, self.request_body))
+
+    def __del__(self) -> None:
+        # without a passage of ours around it nobody else sees how it ended
+        if self.frame is None and not self.call.seen and not self.handed_on:
+            self.call.settle(Outcome("error", error_type="_OTHER", reason="no_response"))
+
+
+_attempt: "ContextVar[ref[_Attempt] | None]" = ContextVar("otel_llm_usage_attempt", default=None)
+"""The latest attempt of this task: a retry takes its call over."""
+
+_REFUSED_FOR = 3600.0
+"""Seconds for which a refused question is not asked again."""
 
 
 class Stainless:
@@ -102,7 +140,8 @@ class Stainless:
     def __init__(self, sdk: str, meters: Meters) -> None:
         self._sdk = sdk
         self._meters = meters
-        self._refusing: set[str] = set()
+        self._refusing: dict[tuple[str, str | None], float] = {}
+        """Who refused our question, and until when that is believed."""
 
     def seams(self) -> list[Seam]:
         """Where the wrappers go."""
@@ -134,7 +173,7 @@ class Stainless:
                 raise
             finally:
                 frame.leave(token)
-            self._unobserved(frame)
+            guard.call("observe", self._answered, frame, answer)
             return answer
 
     async def request_async(
@@ -153,46 +192,88 @@ class Stainless:
                 raise
             finally:
                 frame.leave(token)
-            self._unobserved(frame)
+            guard.call("observe", self._answered, frame, answer)
             return answer
 
-    def _unobserved(self, frame: _Frame) -> None:
-        """An answer came that did not pass the seam: it is counted as one without usage."""
-        call = frame.call
-        if call is not None and not call.seen:
-            call.settle(Outcome("ok", reason="not_observed"))
+    def _answered(self, frame: _Frame, answer: Any) -> None:
+        """The passage gave an answer."""
+        self._remember_refusal(frame)
+        for attempt in frame.attempts:
+            if attempt.filter is not None and not attempt.observed:
+                # it did not pass where we read: a subclass, or we went while it was waiting
+                response = getattr(answer, "response", None) or getattr(
+                    answer, "http_response", None
+                )
+                self._attend(attempt, response, stream=True)
+        for attempt in frame.unanswered:
+            if attempt.refused is not None or attempt is not frame.attempts[-1]:
+                self._end_failed(attempt, attempt.refused)
+            else:
+                attempt.call.settle(Outcome("ok", reason="not_observed"))
 
     def _failed(self, frame: _Frame, error: BaseException) -> None:
-        call = frame.call
-        if call is not None and not call.seen:
-            guard.call("settle", settle_failed, call, error)
+        for attempt in frame.unanswered:
+            if attempt is not frame.attempts[-1]:
+                self._end_failed(attempt, attempt.refused)
+            elif attempt.sent:
+                guard.call("settle", settle_failed, attempt.call, error)
+            else:
+                kind = type(error).__name__
+                attempt.call.settle(Outcome("error", billed=False, error_type=kind))
+
+    def _end_failed(self, attempt: _Attempt, status: int | None) -> None:
+        """An attempt that another one followed: refused, or nobody knows."""
+        attempt.call.settle(
+            Outcome(
+                "error",
+                billed=status is None,
+                error_type=str(status or "_OTHER"),
+                http_status=status,
+                reason="no_response",
+            )
+        )
 
     def _refused_our_question(self, frame: _Frame, error: BaseException) -> bool:
-        """Whether the server refused only what we had added: then the call is made once more."""
-        if frame.asked is None or getattr(error, "status_code", None) not in (400, 422):
+        """Whether the server may have refused what we had added: then the call is made once more."""
+        if not frame.asks or frame.asked is None:
             return False
-        if not _names_our_option(error):
+        if getattr(error, "status_code", None) not in (400, 422) or not _names_our_option(error):
             return False
-        self._refusing.add(frame.asked)  # never asked again, so this cannot go on for ever
+        frame.asks = False
         return True
+
+    def _remember_refusal(self, frame: _Frame) -> None:
+        """Without our question it went well: this host is not asked about this model for a while."""
+        if frame.asks or frame.asked is None:
+            return
+        host, model = frame.asked
+        if frame.asked not in self._refusing:
+            logger.warning(
+                "%s does not say what a stream of %s used: it refused to be asked. Its streams are "
+                "not metered (llm_usage_missing_total).",
+                host,
+                model,
+            )
+        self._refusing[frame.asked] = time.monotonic() + _REFUSED_FOR
 
     def build_request(
         self, wrapped: Callable[..., Any], client: Any, args: Any, kwargs: dict[str, Any]
     ) -> Any:
         """One HTTP attempt."""
         options = args[0] if args else kwargs.get("options")
-        marked = guard.call("describe", self._mark, client, options)
-        if marked is None:
+        retries = kwargs.get("retries_taken")
+        attempt = guard.call("describe", self._begin, client, options, retries)
+        if attempt is None:
             return wrapped(*args, **kwargs)
-        if marked.filter is None:
+        if attempt.filter is None:
             request = wrapped(*args, **kwargs)
         else:
             with _asking_for_usage(options):
                 request = wrapped(*args, **kwargs)
-        guard.call("describe", _attach, request, marked)
+        guard.call("describe", _attach, request, attempt)
         return request
 
-    def _mark(self, client: Any, options: Any) -> _Marked | None:
+    def _begin(self, client: Any, options: Any, retries: int | None) -> _Attempt | None:
         body = _effective_body(options)
         base_url = str(client.base_url)
         stream = isinstance(body, Mapping) and body.get("stream") is True
@@ -210,27 +291,29 @@ class Stainless:
         if described is None:
             return None
         frame = _frame.get()
-        call = frame.call if frame is not None else None
-        if call is None or call.seen or call.settled:
-            call = begin(self._meters.meter, described)
+        call = _taken_over(frame, retries) or begin(self._meters.meter, described)
         if call is None:
             return None
         filter_ = None
-        if stream and self._sdk == "openai" and isinstance(body, Mapping):
-            filter_ = self._filter(client, options, base_url, body)
-        marked = _Marked(call, filter_)
+        if stream and self._sdk == "openai" and frame is not None and isinstance(body, Mapping):
+            # only who is around all attempts can make another one when the question is refused
+            filter_ = self._filter(client, options, base_url, body, frame)
+        attempt = _Attempt(call, filter_, frame)
+        _attempt.set(ref(attempt))
         if frame is not None:
-            frame.marked = marked
+            frame.attempts.append(attempt)
             call.activate()
-            frame.asked = base_url if filter_ is not None else None
-        return marked
+        return attempt
 
     def _filter(
-        self, client: Any, options: Any, base_url: str, body: Mapping[str, Any]
+        self, client: Any, options: Any, base_url: str, body: Mapping[str, Any], frame: _Frame
     ) -> Filter | None:
         """How to hide the usage that we ask for, or `None` where we don't ask."""
-        if base_url in self._refusing:
+        model = body.get("model")
+        asked = base_url, model if isinstance(model, str) else None
+        if not frame.asks or self._refusing.get(asked, 0.0) > time.monotonic():
             return None
+        frame.asked = asked
         return providers.usage_filter(
             base_url,
             _with_version(client, options),
@@ -248,22 +331,31 @@ class Stainless:
 
     def _observe(self, response: Any, stream: Any) -> None:
         request = getattr(response, "_request", None)  # `.request` raises where there is none
-        marked = request.extensions.get(KEY) if request is not None else None
-        if not isinstance(marked, _Marked) or marked.call.seen or not response.is_success:
+        attempt = request.extensions.get(KEY) if request is not None else None
+        if not isinstance(attempt, _Attempt) or attempt.observed:
             return
-        marked.call.deactivate()
-        marked.call.seen = True
-        observation = marked.observe(self._meters.on_abort)
+        if response.is_success:
+            self._attend(attempt, response, stream=bool(stream))
+        else:
+            attempt.refused = response.status_code  # with middleware, refusals come here, too
+
+    def _attend(self, attempt: _Attempt, response: Any, *, stream: bool) -> None:
+        """Read a successful response along."""
+        if response is None:
+            return
+        attempt.call.deactivate()
+        attempt.call.seen = attempt.observed = True
+        observation = attempt.observe(self._meters.on_abort)
         if observation is None:
             return
         observation.headers(response.headers)
         if hasattr(response, "_content"):
-            if stream or marked.call.request.stream:
-                response._content = _read_already(observation, marked.filter, response)
+            if stream or attempt.call.request.stream:
+                response._content = _read_already(observation, attempt.filter, response)
             else:
                 observation.body(response.content)
             return
-        tap = _tap(observation, marked.filter, response, bool(stream))
+        tap = _tap(observation, attempt.filter, response, stream)
         observed = tee(response.stream, tap)
         if observed is not None:
             response.stream = observed
@@ -285,10 +377,20 @@ def _tap(observation: Observation, filter_: Filter | None, response: Any, stream
         return Tap(observation, decoder, splitter=wire.FrameSplitter(), data=wire.frame_data)
     # real servers leave out or misspell the content type: the caller's `stream=True` decides
     if stream or observation.call.request.stream:
-        plain = isinstance(decoder, wire.Plain)
-        keep = filter_ if plain else None
+        keep = filter_
+        if keep is not None and not isinstance(decoder, wire.Plain):
+            # compressed though we asked for plain bytes: what comes out of the decoder is filtered
+            response._decoder = HidingDecoder(response._get_content_decoder(), keep)
+            keep = None
         return Tap(observation, decoder, splitter=wire.SseSplitter(), keep=keep)
-    return Tap(observation, decoder, splitter=None, blind=not observation.needs_body)
+    length = response.headers.get("content-length", "")
+    return Tap(
+        observation,
+        decoder,
+        splitter=None,
+        blind=not observation.needs_body,
+        length=int(length) if length.isdecimal() else None,
+    )
 
 
 def _read_already(observation: Observation, filter_: Filter | None, response: Any) -> bytes:
@@ -321,11 +423,31 @@ def _itself(body: bytes | None) -> bytes | None:
     return body
 
 
-def _attach(request: Any, marked: _Marked) -> None:
-    marked.request_body = getattr(request, "_content", None)
-    if marked.filter is not None:
+def _attach(request: Any, attempt: _Attempt) -> None:
+    attempt.sent = True
+    attempt.request_body = getattr(request, "_content", None)
+    if attempt.filter is not None:
         request.headers["accept-encoding"] = "identity"
-    request.extensions = {**request.extensions, KEY: marked}
+    request.extensions = {**request.extensions, KEY: attempt}
+
+
+def _taken_over(frame: _Frame | None, retries: int | None) -> Call | None:
+    """The call of the attempt before this one, if this is its retry."""
+    latest = _attempt.get()
+    before = None if latest is None else latest()
+    if before is None or before.frame is not frame:
+        return None
+    call = before.call
+    if call.seen or call.settled:
+        call.deactivate()
+        return None
+    # older versions do not say which attempt this is: there one attempt follows the other
+    if retries == 0 or (retries is None and frame is None):
+        return None
+    before.handed_on = True
+    if frame is not None:
+        frame.attempts.remove(before)
+    return call
 
 
 def _effective_body(options: Any) -> Any:
@@ -360,7 +482,7 @@ def _names_our_option(error: BaseException) -> bool:
     return "stream_options" in said or "include_usage" in said
 
 
-_names: dict[type, str] = {}
+_names: "WeakKeyDictionary[type, str]" = WeakKeyDictionary()
 
 
 def _client_name(kind: type) -> str:

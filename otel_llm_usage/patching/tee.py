@@ -34,8 +34,12 @@ class Tap:
         data: Callable[[bytes], tuple[bytes | None, str | None]] = wire.sse_data,
         keep: Filter | None = None,
         blind: bool = False,
+        length: int | None = None,
     ) -> None:
-        """`keep`: what the caller sees of an event. `blind`: the body tells nothing of the bill."""
+        """`keep`: what the caller sees of an event. `blind`: the body tells nothing of the bill.
+
+        `length`: how many bytes the head of the response promised.
+        """
         self.observation = observation
         self._decoder = decoder
         self._splitter = splitter
@@ -43,6 +47,7 @@ class Tap:
         self._keep = keep
         self._blind = blind
         self._body: list[bytes] = []
+        self._left_of_it = length
 
     def feed(self, chunk: bytes) -> bytes:
         """One chunk passes. Never raises."""
@@ -56,18 +61,16 @@ class Tap:
 
     def _feed(self, chunk: bytes) -> bytes:
         if self._splitter is None:
+            if self._left_of_it is not None:
+                self._left_of_it -= len(chunk)
             if not self._blind:
                 self._body.append(self._decoder.feed(chunk))
             return chunk
         events = self._splitter.feed(self._decoder.feed(chunk))
         guard.call("read", self._read, events)
-        return chunk if self._keep is None else b"".join(map(self._shown, events))
-
-    def _shown(self, event: bytes) -> bytes:
-        """What the caller sees of one event: all of it, if we fail to hide a part."""
-        assert self._keep is not None
-        kept = guard.call("filter", self._keep, event)
-        return event if kept is None else kept
+        if self._keep is None:
+            return chunk
+        return b"".join([hidden(self._keep, event) for event in events])
 
     def end(self) -> bytes:
         """The body is at its end: what the caller has yet to see."""
@@ -109,6 +112,8 @@ class Tap:
 
     def _left(self) -> None:
         if self._splitter is None:
+            if self._left_of_it == 0:  # all of it was read, only its end was not looked for
+                self._end()
             return
         self._read(self._splitter.feed(self._decoder.end()))
         if self._decoder.broken:  # the SDK could not read it either
@@ -119,6 +124,32 @@ class Tap:
             data, name = self._data(event)
             if data is not None:
                 self.observation.event(data, name)
+
+
+def hidden(keep: Filter, event: bytes) -> bytes:
+    """What the caller sees of one event: all of it, if we fail to hide a part."""
+    kept = guard.call("filter", keep, event)
+    return event if kept is None else kept
+
+
+class HidingDecoder:
+    """A response's own decoder of compressed bytes, and the filter behind it."""
+
+    def __init__(self, inner: Any, keep: Filter) -> None:
+        self._inner = inner
+        self._keep = keep
+        self._splitter = wire.SseSplitter()
+
+    def decode(self, data: bytes) -> bytes:
+        """See the HTTP library's decoders."""
+        return self._kept(self._inner.decode(data))
+
+    def flush(self) -> bytes:
+        """See the HTTP library's decoders."""
+        return self._kept(self._inner.flush()) + self._splitter.rest()
+
+    def _kept(self, data: bytes) -> bytes:
+        return b"".join(hidden(self._keep, event) for event in self._splitter.feed(data))
 
 
 class _Tee:
@@ -158,11 +189,17 @@ class _SyncTee(_Tee):
                     yield kept
         except GeneratorExit:
             raise  # left early: `close` or the garbage collector has the last word
-        except BaseException as error:
+        except Exception as error:
             held = tap.cut(error)
             if held:
                 yield held
             raise
+        except BaseException as error:  # cancelled or interrupted: nothing may come before that
+            tap.cut(error)
+            raise
+        finally:
+            if not tap.observation.wants_draining:
+                self._rest = None  # it ends with the loop, as it would without us
         held = tap.end()
         if held:
             yield held
@@ -173,8 +210,10 @@ class _SyncTee(_Tee):
             return
         if observation.wants_draining and self._rest is not None and not finalisers.collecting():
             self._draining = True
-            threading.Thread(target=_drain, args=(self,), daemon=True).start()
-            return
+            thread = threading.Thread(target=_drain, args=(self,), daemon=True)
+            if guard.theirs(thread.start) is None:
+                return
+            self._draining = False  # no more threads: it is left, then
         self._tap.left()
         self._inner.close()
 
@@ -190,11 +229,20 @@ class _AsyncTee(_Tee):
                     yield kept
         except GeneratorExit:
             raise
-        except BaseException as error:
+        except Exception as error:
             held = tap.cut(error)
             if held:
                 yield held
             raise
+        except BaseException as error:
+            tap.cut(error)
+            raise
+        finally:
+            if not tap.observation.wants_draining:
+                rest, self._rest = self._rest, None
+                close = getattr(rest, "aclose", None)
+                if close is not None:
+                    await close()
         held = tap.end()
         if held:
             yield held
@@ -210,9 +258,10 @@ class _AsyncTee(_Tee):
                 pass
             else:
                 self._draining = True
+                _forget_closed_loops()
                 task = loop.create_task(_drain_async(self))
-                _tasks.add(task)
-                task.add_done_callback(_tasks.discard)
+                _tasks[task] = self._tap
+                task.add_done_callback(lambda done: _tasks.pop(done, None))
                 return
         self._tap.left()
         await self._inner.aclose()
@@ -222,8 +271,16 @@ class _BothTee(_SyncTee, _AsyncTee):
     pass
 
 
-_tasks: "set[asyncio.Task[None]]" = set()
+_tasks: "dict[asyncio.Task[None], Tap]" = {}
 """What is being drained: asyncio itself holds its tasks only weakly."""
+
+
+def _forget_closed_loops() -> None:
+    """A loop that was closed runs its tasks no more: what they were draining is left."""
+    for task, tap in tuple(_tasks.items()):
+        if task.get_loop().is_closed():
+            _tasks.pop(task, None)
+            tap.observation.finish("closed")
 
 
 def _drain(stream: _SyncTee) -> None:

@@ -8,9 +8,12 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 MAX_EVENT = 64 * 1024 * 1024
-"""An event longer than this (bytes) is not an event: what came so far is forgotten."""
+"""An event longer than this (bytes) is not an event: what came so far passes as it is."""
 
-_BOUNDARY = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+_BOUNDARY = re.compile(
+    rb"\r\n\r\n|\r\n\n|\n\r\n|\n\n|\r\r\n?|\r\n\r(?=[^\n])|\n\r(?=[^\n])", re.DOTALL
+)
+"""Two ends of lines, each LF, CRLF or CR."""
 _LINE = re.compile(rb"\r\n|\n|\r")
 
 
@@ -39,7 +42,7 @@ class SseSplitter:
                 return [chunk]
             return [event + b"\n\n" for event in chunk[:-2].split(b"\n\n")]
         # only what is new is searched: an event of megabytes comes in thousands of pieces
-        searched = max(0, len(self._buffer) - 3)
+        searched = max(0, len(self._buffer) - 4)
         self._buffer += chunk
         ends = [boundary.end() for boundary in _BOUNDARY.finditer(self._buffer, searched)]
         starts = [0, *ends]
@@ -47,6 +50,7 @@ class SseSplitter:
         if ends:
             del self._buffer[: ends[-1]]
         if len(self._buffer) > MAX_EVENT:
+            events.append(bytes(self._buffer))  # no event, but the caller's bytes
             self._buffer.clear()
         return events
 

@@ -170,7 +170,7 @@ def hide_injected_usage(event: bytes, *, strip: bool = False, known: bool = True
     if not isinstance(chunk, Mapping) or "usage" not in chunk:
         return event
     usage = chunk["usage"]
-    if isinstance(usage, Mapping) and chunk.get("choices") == []:
+    if isinstance(usage, Mapping) and not chunk.get("choices") and not chunk.get("error"):
         return b""
     if not known or not (usage is None or (strip and isinstance(usage, Mapping))):
         return event
