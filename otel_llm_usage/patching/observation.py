@@ -103,16 +103,20 @@ class Observation:
 
     def body(self, raw: bytes | str, headers: Mapping[str, str] | None = None) -> None:
         """A whole body, and with it the end."""
-        if raw[:6] in (b"event:", "event:") or raw[:5] in (b"data:", "data:"):
-            guard.call("read", self._read_events, raw)  # a stream where none was asked for
-        else:
-            guard.call("read", self._reader.body, raw, headers)
+        guard.call("read", self._reader.body, raw, headers)
         self.finish("eof")
 
-    def _read_events(self, raw: bytes | str) -> None:
+    def content(self, raw: bytes) -> None:
+        """The bytes of a whole response: a body, or a stream of events where none was asked for."""
+        if raw.startswith((b"data:", b"event:")):
+            guard.call("read", self._read_events, raw)
+            self.finish("eof")
+        else:
+            self.body(raw)
+
+    def _read_events(self, raw: bytes) -> None:
         splitter = wire.SseSplitter()
-        text = raw if isinstance(raw, bytes) else raw.encode()
-        for event in (*splitter.feed(text), splitter.rest()):
+        for event in (*splitter.feed(raw), splitter.rest()):
             data, name = wire.sse_data(event)
             if data is not None:
                 self.event(data, name)

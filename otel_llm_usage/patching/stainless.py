@@ -42,7 +42,7 @@ MODULES = {"openai": "openai._base_client", "anthropic": "anthropic._base_client
 class _Frame:
     """One passage through `request()`: it may make several attempts and, with fallbacks, hops."""
 
-    __slots__ = ("_on_abort", "asked", "asks", "attempts")
+    __slots__ = ("_on_abort", "again", "asked", "asks", "attempts")
 
     def __init__(self, on_abort: OnAbort) -> None:
         self._on_abort: OnAbort = on_abort
@@ -50,6 +50,8 @@ class _Frame:
         """All of them, but those whose call went over to a later one."""
         self.asks = True
         """False once a server may have refused what we asked for."""
+        self.again: _Attempt | None = None
+        """The attempt that was refused so: the next one takes its call over."""
         self.asked: tuple[str, str | None] | None = None
         """The host and the model that were asked for usage which the caller had not asked for."""
 
@@ -240,6 +242,7 @@ class Stainless:
         if getattr(error, "status_code", None) not in (400, 422) or not _names_our_option(error):
             return False
         frame.asks = False
+        frame.again = frame.attempts[-1]
         return True
 
     def _remember_refusal(self, frame: _Frame) -> None:
@@ -313,14 +316,16 @@ class Stainless:
         asked = base_url, model if isinstance(model, str) else None
         if not frame.asks or self._refusing.get(asked, 0.0) > time.monotonic():
             return None
-        frame.asked = asked
-        return providers.usage_filter(
+        filter_ = providers.usage_filter(
             base_url,
             _with_version(client, options),
             body,
             client=_client_name(type(client)),
             override=self._meters.stream_usage,
         )
+        if filter_ is not None:
+            frame.asked = asked
+        return filter_
 
     def process_response(
         self, wrapped: Callable[..., Any], client: Any, args: Any, kwargs: dict[str, Any]
@@ -353,7 +358,7 @@ class Stainless:
             if stream or attempt.call.request.stream:
                 response._content = _read_already(observation, attempt.filter, response)
             else:
-                observation.body(response.content)
+                observation.content(response.content)
             return
         tap = _tap(observation, attempt.filter, response, stream)
         observed = tee(response.stream, tap)
@@ -435,6 +440,8 @@ def _taken_over(frame: _Frame | None, retries: int | None) -> Call | None:
     """The call of the attempt before this one, if this is its retry."""
     latest = _attempt.get()
     before = None if latest is None else latest()
+    if frame is not None and frame.again is not None:
+        before, frame.again, retries = frame.again, None, None
     if before is None or before.frame is not frame:
         return None
     call = before.call

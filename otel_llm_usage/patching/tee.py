@@ -83,7 +83,7 @@ class Tap:
         if self._splitter is None:
             body = b"".join((*self._body, tail))
             if body or self._blind:
-                self.observation.body(body)
+                self.observation.content(body)
             return b""
         if tail:
             self._read(self._splitter.feed(tail))
@@ -140,16 +140,22 @@ class HidingDecoder:
         self._keep = keep
         self._splitter = wire.SseSplitter()
 
-    def decode(self, data: bytes) -> bytes:
-        """See the HTTP library's decoders."""
-        return self._kept(self._inner.decode(data))
+    def decode(self, data: bytes) -> Any:
+        """See the HTTP library's decoders: httpx's give bytes, httpx2's give them piece by piece."""
+        decoded = self._inner.decode(data)
+        if isinstance(decoded, bytes):
+            return self._kept(decoded)
+        return map(self._kept, decoded)
 
-    def flush(self) -> bytes:
-        """See the HTTP library's decoders."""
-        return self._kept(self._inner.flush()) + self._splitter.rest()
+    def flush(self) -> Any:
+        """See `decode`."""
+        decoded = self._inner.flush()
+        if isinstance(decoded, bytes):
+            return self._kept(decoded) + self._splitter.rest()
+        return (self._kept(piece) + self._splitter.rest() for piece in (*decoded, b""))
 
     def _kept(self, data: bytes) -> bytes:
-        return b"".join(hidden(self._keep, event) for event in self._splitter.feed(data))
+        return b"".join([hidden(self._keep, event) for event in self._splitter.feed(data)])
 
 
 class _Tee:
