@@ -62,14 +62,23 @@ class agent:  # noqa: N801 (a block reads `with agent("planner"):`)
         places = [place for place, entry in enumerate(entries) if entry.block is self]
         if not places:
             return
-        left = entries[places[-1]]
-        others = (*entries[: places[-1]], *entries[places[-1] + 1 :])
-        _entered.set(others)
-        if context.get_current() is left.inside:
+        place = places[-1]
+        left, later = entries[place], list(entries[place + 1 :])
+        outer = left.before.get(_AGENT)
+        if later:
+            # a block that overlaps: when the one after it is left, this one is not to come back
+            later[0] = later[0]._replace(before=_with_agent(later[0].before, outer))
+        elif context.get_current() is left.inside:
             context.attach(left.before)
         elif current_agent() == self.name:
-            outer = others[-1].inside if others else entries[0].before
-            context.attach(context.set_value(_AGENT, outer.get(_AGENT)))
+            context.attach(_with_agent(context.get_current(), outer))
+        _entered.set((*entries[:place], *later))
+
+
+def _with_agent(place: context.Context, name: object) -> context.Context:
+    if name is not None:
+        return context.set_value(_AGENT, name, place)
+    return context.Context({key: value for key, value in place.items() if key != _AGENT})
 
 
 def current_agent() -> str | None:
