@@ -7,7 +7,7 @@ FOR ?=
 WORKERS ?= auto
 
 
-.PHONY: demo stack test smoke-docker check fmt lint types rooms bench clean help
+.PHONY: demo stack test smoke-docker check fmt lint types rooms boards bench clean help
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -37,6 +37,9 @@ types: $(VENV)/.dev ## mypy, strict
 
 rooms: $(VENV)/.dev ## who may import whom
 	@$(BIN)/lint-imports
+
+boards: $(VENV)/.dev ## write grafana/dashboards/ anew from grafana/boards/
+	@$(BIN)/python -m grafana.boards
 
 bench: $(VENV)/.dev ## what it costs, paired with the uninstrumented clients in one run
 	@$(BIN)/python -m tests.bench

@@ -26,6 +26,8 @@ class SpanHandle(Protocol):
     def trace_id(self) -> str | None: ...
     @property
     def span_id(self) -> str | None: ...
+    @property
+    def sampled(self) -> bool: ...
 
 
 class Spans(Protocol):
@@ -145,6 +147,7 @@ class Meter:
             span_id=getattr(call.span, "span_id", None),
             notes=reading.notes,
             estimated_kinds=outcome.estimated_kinds if last else (),
+            trace_sampled=getattr(call.span, "sampled", True),
         )
 
     def _cost(self, call: "Call", outcome: Outcome, reading: Reading) -> Cost:

@@ -298,8 +298,7 @@ class Stainless:
         if call is None:
             return None
         filter_ = None
-        if stream and self._sdk == "openai" and frame is not None and isinstance(body, Mapping):
-            # only who is around all attempts can make another one when the question is refused
+        if stream and self._sdk == "openai" and isinstance(body, Mapping):
             filter_ = self._filter(client, options, base_url, body, frame)
         attempt = _Attempt(call, filter_, frame)
         _attempt.set(ref(attempt))
@@ -309,21 +308,32 @@ class Stainless:
         return attempt
 
     def _filter(
-        self, client: Any, options: Any, base_url: str, body: Mapping[str, Any], frame: _Frame
+        self,
+        client: Any,
+        options: Any,
+        base_url: str,
+        body: Mapping[str, Any],
+        frame: _Frame | None,
     ) -> Filter | None:
         """How to hide the usage that we ask for, or `None` where we don't ask."""
-        model = body.get("model")
+        name, model = _client_name(type(client)), body.get("model")
         asked = base_url, model if isinstance(model, str) else None
-        if not frame.asks or self._refusing.get(asked, 0.0) > time.monotonic():
+        if self._refusing.get(asked, 0.0) > time.monotonic():
+            return None
+        if frame is None:
+            # only who is around all attempts can make another one when the question is refused
+            if not providers.takes_the_question(base_url, client=name):
+                return None
+        elif not frame.asks:
             return None
         filter_ = providers.usage_filter(
             base_url,
             _with_version(client, options),
             body,
-            client=_client_name(type(client)),
+            client=name,
             override=self._meters.stream_usage,
         )
-        if filter_ is not None:
+        if filter_ is not None and frame is not None:
             frame.asked = asked
         return filter_
 

@@ -11,6 +11,7 @@ from .streams import (
     hide_injected_usage,
     known_dialect,
     stream_usage_policy,
+    takes_the_question,
     usage_filter,
 )
 
@@ -25,5 +26,6 @@ __all__ = [
     "reader",
     "readings",
     "stream_usage_policy",
+    "takes_the_question",
     "usage_filter",
 ]

@@ -114,6 +114,12 @@ def known_dialect(base_url: str, *, client: str = "") -> bool:
     return _loopback(place.address or "")
 
 
+def takes_the_question(base_url: str, *, client: str = "") -> bool:
+    """Whether this host is known by its name to accept being asked: OpenAI and Azure."""
+    place = locate("openai", client, base_url, "")
+    return place.known and place.host.provider in ("openai", "azure.ai.openai")
+
+
 def _loopback(address: str) -> bool:
     return address in ("localhost", "::1") or address.startswith("127.")
 

@@ -4,8 +4,6 @@ These are the names of the last release of the conventions. Their token types ar
 `output`, each with everything in it.
 """
 
-from collections.abc import Sequence
-
 from ..records import Record
 from .otel_metrics import Export
 from .series import Histograms, Values
@@ -16,6 +14,7 @@ SECONDS = tuple(0.01 * 2**power for power in range(14))
 
 TOKEN_USAGE = "gen_ai.client.token.usage"
 DURATION = "gen_ai.client.operation.duration"
+FIRST_CHUNK = "gen_ai.client.operation.time_to_first_chunk"
 
 _COMMON = (
     "gen_ai.operation.name",
@@ -23,17 +22,23 @@ _COMMON = (
     "gen_ai.request.model",
     "gen_ai.response.model",
 )
+_ATTRIBUTES = {
+    TOKEN_USAGE: (*_COMMON, "gen_ai.token.type"),
+    DURATION: (*_COMMON, "error.type"),
+    FIRST_CHUNK: _COMMON,
+}
 
 
 class GenAI:
-    """Counts records into the two histograms that the conventions ask for."""
+    """Counts records into the histograms that the conventions ask for."""
 
     def __init__(self, max_label_values: int) -> None:
-        self._models = Values(max_label_values)
+        self._admit = [Values(max_label_values) for _ in _COMMON]
+        self._errors = Values(max_label_values)
         self.tokens = Histograms(
             "gen_ai_client_token_usage",
             "Number of input and output tokens used.",
-            _labels("gen_ai.token.type"),
+            _labels(TOKEN_USAGE),
             otel=TOKEN_USAGE,
             unit="{token}",
             bounds=TOKENS,
@@ -41,41 +46,52 @@ class GenAI:
         self.duration = Histograms(
             "gen_ai_client_operation_duration_seconds",
             "GenAI operation duration.",
-            _labels("error.type"),
+            _labels(DURATION),
             otel=DURATION,
             unit="s",
             bounds=SECONDS,
         )
-        self.families = (self.tokens, self.duration)
+        self.first_chunk = Histograms(
+            "gen_ai_client_operation_time_to_first_chunk_seconds",
+            "Time from the request to the first chunk of a stream.",
+            _labels(FIRST_CHUNK),
+            otel=FIRST_CHUNK,
+            unit="s",
+            bounds=SECONDS,
+        )
+        self.families = (self.tokens, self.duration, self.first_chunk)
 
     def count(self, record: Record, export: Export | None) -> None:
         """Count one record, and hand it on to OTLP."""
         request = record.request
-        common = (
-            request.operation,
-            request.provider,
-            self._models.admit(request.model or ""),
-            self._models.admit(record.response_model or ""),
+        asked = request.operation, request.provider, request.model or ""
+        common = tuple(
+            admit.admit(value)
+            for admit, value in zip(self._admit, (*asked, record.response_model or ""), strict=True)
         )
         if record.usage is not None:
             sides = ("input", record.usage.input_tokens), ("output", record.usage.output_tokens)
             for side, count in sides:
                 if count is not None:
-                    self.tokens.at(*common, side).observe(count)
-                    _hand_on(export, TOKEN_USAGE, count, (*common, side), "gen_ai.token.type")
-        if record.duration is not None and record.id[32:33] != "-":
-            error = self._models.admit(record.error_type or "")
-            self.duration.at(*common, error).observe(record.duration)
-            _hand_on(export, DURATION, record.duration, (*common, error), "error.type")
+                    _observe(self.tokens, count, (*common, side), export)
+        # the later entries of one response have ids like "<32 digits>-1"
+        if record.id[32:33] == "-":
+            return
+        if record.duration is not None:
+            error = self._errors.admit(record.error_type or "")
+            _observe(self.duration, record.duration, (*common, error), export)
+        if record.time_to_first_chunk is not None:
+            _observe(self.first_chunk, record.time_to_first_chunk, common, export)
 
 
-def _labels(last: str) -> Sequence[str]:
-    return [name.replace(".", "_") for name in (*_COMMON, last)]
+def _labels(name: str) -> list[str]:
+    return [attribute.replace(".", "_") for attribute in _ATTRIBUTES[name]]
 
 
-def _hand_on(
-    export: Export | None, name: str, value: float, values: tuple[str, ...], last: str
+def _observe(
+    family: Histograms, value: float, values: tuple[str, ...], export: Export | None
 ) -> None:
+    family.at(*values).observe(value)
     if export is not None:
-        pairs = zip((*_COMMON, last), values, strict=True)
-        export.observe(name, value, {key: word for key, word in pairs if word})
+        pairs = zip(_ATTRIBUTES[family.otel], values, strict=True)
+        export.observe(family.otel, value, {name: word for name, word in pairs if word})

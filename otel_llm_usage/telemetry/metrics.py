@@ -19,11 +19,21 @@ from prometheus_client.metrics_core import Metric
 from .. import forks, guard
 from ..errors import ConfigurationError
 from ..records import KINDS, NOTHING, PICO, BudgetStatus, Record, Request
-from . import definitions
+from . import definitions, others
 from .definitions import Definition
 from .gen_ai import GenAI
 from .otel_metrics import Export, Gauged, Points, Read
-from .series import Counters, Distribution, Family, Histograms, Moment, Total, Values, multiprocess
+from .series import (
+    Counters,
+    Distribution,
+    Family,
+    Histograms,
+    Moment,
+    Total,
+    Values,
+    clean,
+    multiprocess,
+)
 
 _USUAL: Mapping[str, tuple[str, ...]] = {
     "embeddings": ("input",),
@@ -46,8 +56,8 @@ Key = tuple[str, ...]
 class Metrics:
     """Counts records; a sink. `touch` shows the zero before the first one.
 
-    Counting never waits: who finds the lock taken leaves the record to its holder. So a stream
-    that the garbage collector settles in the middle of our own work is safe, too.
+    Nothing that a call does here waits: who finds the lock taken leaves the work to its holder. So
+    a stream that the garbage collector settles in the middle of our own work is safe, too.
     """
 
     def __init__(
@@ -60,13 +70,15 @@ class Metrics:
         exemplars: bool = True,
         gen_ai: bool = False,
         meter_provider: Any = None,
+        provider_given: bool = False,
         catalogue_age: Callable[[], Mapping[str, float]] = lambda: NOTHING,
         budgets: Callable[[], Iterable[BudgetStatus]] = tuple,
         version: str = "",
     ) -> None:
         """`labels`: which labels of the records become labels of tokens, cost and requests.
 
-        `meter_provider`: an OpenTelemetry `MeterProvider` that is shown the same numbers.
+        `meter_provider`: an OpenTelemetry `MeterProvider` that is shown the same numbers;
+        `provider_given`: the user chose it, so it has to work.
         `catalogue_age`: seconds since each layer of the price table was made. `budgets`: how each
         budget stands now.
         """
@@ -87,7 +99,7 @@ class Metrics:
         self._seams: dict[tuple[str, str], float] = {}
         self._bundles: dict[Key, _Bundle] = {}
         self._names: dict[tuple[str, str | None], str] = {}
-        self._pending: deque[Record | str] = deque()
+        self._pending: deque[tuple[Callable[[Any], object], Any]] = deque()
         self._lock = threading.Lock()
         self._admit = [Values(max_label_values) for _ in range(4 + len(self._extra))]
         self._skus, self._reasons, self._places = (Values(max_label_values) for _ in range(3))
@@ -95,7 +107,7 @@ class Metrics:
         self._gen_ai = GenAI(max_label_values) if gen_ai else None
         own = [family for family in vars(self).values() if isinstance(family, Family)]
         self.families = (*own, *(self._gen_ai.families if self._gen_ai else ()))
-        self._export = Export(meter_provider, self, version) if meter_provider else None
+        self._export: Export | None = None
         try:
             self._set_gauges()
         except OSError as error:
@@ -106,6 +118,21 @@ class Metrics:
         self._register()
         self._stop_listening = guard.listen(self._failed)
         _living.add(self)
+        if meter_provider is not None:
+            self._show_to(meter_provider, version, given=provider_given)
+
+    def _show_to(self, provider: Any, version: str, *, given: bool) -> None:
+        self._export = export = Export(self)
+        try:
+            shown = others.attempt(
+                "meter_provider", lambda: export.show_to(provider, version), given=given
+            )
+        except ConfigurationError:
+            self.close()
+            raise
+        if not shown:
+            export.close()
+            self._export = None
 
     def _make_families(self, namespace: str) -> None:
         def described(what: Definition) -> tuple[str, str, tuple[str, ...], str, str]:
@@ -157,7 +184,8 @@ class Metrics:
     def _budget_points(self, value: Callable[[BudgetStatus], float]) -> Read:
         def read() -> Points:
             return [
-                ({"budget": one.budget, "period": one.period}, value(one)) for one in self.budgets()
+                ({"budget": clean(one.budget), "period": one.period}, value(one))
+                for one in self.budgets()
             ]
 
         return read
@@ -191,20 +219,11 @@ class Metrics:
         if self._extra:
             key += tuple([labels.get(name, "") for name in self._extra])
         if key not in self._bundles:
-            with self._alone():
-                self._bundle(key)
+            self._do(self._bundle, key)
 
     def __call__(self, record: Record) -> None:
         """Count a finished record."""
-        if self._lock.acquire(False):
-            try:
-                self._count(record)
-            finally:
-                self._lock.release()
-        else:
-            self._pending.append(record)
-        if self._pending:
-            self._drain()
+        self._do(self._count, record)
 
     def seam(self, sdk: str, name: str, state: str) -> None:
         """Show whether a seam is patched; one whose SDK is not imported yet is not shown."""
@@ -225,7 +244,15 @@ class Metrics:
         self.registry.unregister(self)
 
     def _failed(self, where: str) -> None:
-        self._pending.append(where)
+        self._do(self._count_failure, where)
+
+    def _count_failure(self, where: str) -> None:
+        # what fails here must not be told to the guard: it would come back as the next failure
+        guard.theirs(lambda: self.errors.at(self._places.admit(where)).add(1))
+
+    def _do(self, work: Callable[[Any], object], what: Any) -> None:
+        """Now, or as soon as whoever holds the lock lets go of it."""
+        self._pending.append((work, what))
         self._drain()
 
     def _drain(self) -> None:
@@ -233,24 +260,22 @@ class Metrics:
         # the holder of the lock looks again after it let go: nothing stays behind
         while pending and self._lock.acquire(False):
             try:
-                self._count_pending()
+                self._do_pending()
             finally:
                 self._lock.release()
 
-    def _count_pending(self) -> None:
+    def _do_pending(self) -> None:
         pending = self._pending
         while pending:
-            item = pending.popleft()
-            if isinstance(item, str):
-                self.errors.at(self._places.admit(item)).add(1)
-            else:
-                self._count(item)
+            # others' records may be waiting behind the one that fails
+            work, what = pending.popleft()
+            guard.call("metrics", work, what)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Hold the lock, after everything that waits has been counted."""
+        """Hold the lock, after everything that waits has been done."""
         with self._lock:
-            self._count_pending()
+            self._do_pending()
             yield
         self._drain()
 
@@ -265,7 +290,8 @@ class Metrics:
         if model != request.model:
             self._remember(request, model)
         moment: Moment | None = None
-        if self._exemplars and record.trace_id is not None:
+        # an exemplar of a trace that nobody keeps would lead nowhere
+        if self._exemplars and record.trace_id is not None and record.trace_sampled:
             moment = (record.trace_id, record.span_id, record.time + (record.duration or 0.0))
         if record.usage is not None:
             tokens = bundle.tokens
@@ -371,16 +397,17 @@ class Metrics:
     def show_budget(self, status: BudgetStatus) -> None:
         """Show how a budget stands."""
         for gauge, value in self.budget_gauges:
-            gauge.labels(status.budget, status.period).set(value(status))
+            gauge.labels(clean(status.budget), status.period).set(value(status))
 
     def snapshot(self, family: Counters) -> Points:
         """The labels and values of one family, for OTLP."""
         with self._alone():
-            return [(labels, total.value) for labels, total in family.attributes()]
+            return [(labels, total.own) for labels, total in family.attributes()]
 
     def ages(self) -> Mapping[str, float]:
         """Seconds since each layer of the price table was made."""
-        return guard.call("price_age", self._age) or NOTHING
+        ages = guard.call("price_age", self._age) or NOTHING
+        return {clean(layer): seconds for layer, seconds in ages.items()}
 
     def _show_age(self) -> None:
         if multiprocess():

@@ -28,12 +28,19 @@ class Telemetry:
     """Where spans and OTLP metrics go, and how to stop what we started for it."""
 
     def __init__(
-        self, tracer_provider: Any, meter_provider: Any, started: tuple[Any, ...], description: str
+        self,
+        tracer_provider: Any,
+        meter_provider: Any,
+        started: tuple[Any, ...],
+        description: str,
+        given: frozenset[Signal] = frozenset(),
     ) -> None:
         self.tracer_provider = tracer_provider
         self.meter_provider = meter_provider
         self.description = description
         """In words, for `status`."""
+        self.given = given
+        """The signals whose provider is the user's argument."""
         self._started = started
 
     def force_flush(self) -> None:
@@ -86,7 +93,8 @@ def set_up(
                 started.append(provider)
         chosen.append(provider or current)
         descriptions.append(f"{signal}: {description if provider is not None else 'none'}")
-    return Telemetry(chosen[0], chosen[1], tuple(started), "; ".join(descriptions))
+    given_signals = frozenset(signal for signal, given, _ in signals if given is not None)
+    return Telemetry(chosen[0], chosen[1], tuple(started), "; ".join(descriptions), given_signals)
 
 
 def _is_proxy(provider: Any) -> bool:

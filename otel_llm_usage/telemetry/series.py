@@ -26,6 +26,11 @@ Moment = tuple[str, str | None, float]
 """Trace, span and time at which something was counted: what an exemplar says."""
 
 
+def clean(text: str) -> str:
+    """`text` without what UTF-8 cannot say (half a surrogate pair): all that shows it would fail."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
 class Values:
     """The values that one label may take: the first `limit` ones, then `other`."""
 
@@ -37,7 +42,7 @@ class Values:
 
     def admit(self, value: str) -> str:
         """`value`, or what stands for it."""
-        value = value[:_LONGEST]
+        value = clean(value[:_LONGEST])
         if value in self._known:
             return value
         if len(self._known) >= self._limit:
@@ -118,7 +123,7 @@ class Counters(Family):
 class Total:
     """One counter."""
 
-    __slots__ = ("_amount", "_mapped", "_moment", "_scale", "created", "total")
+    __slots__ = ("_amount", "_inherited", "_mapped", "_moment", "_scale", "created", "total")
 
     def __init__(self, family: Counters, values: tuple[str, ...]) -> None:
         self.created = time.time()
@@ -131,6 +136,7 @@ class Total:
             self._mapped = _mapped(family, "_total", family.labels, values)
             # a process that had our id before us, or the same series before it was closed
             self.total = round(self._mapped.get() * self._scale)
+        self._inherited = self.total
 
     def add(self, amount: int, moment: Moment | None = None) -> None:
         """Count `amount` more."""
@@ -145,6 +151,11 @@ class Total:
     def value(self) -> float:
         """The total as it is shown, rounded once."""
         return self.total / self._scale
+
+    @property
+    def own(self) -> float:
+        """The part of it that was counted here, and not taken over from a mapped file."""
+        return (self.total - self._inherited) / self._scale
 
     def samples(self) -> Iterator[tuple[str, dict[str, str], float, Exemplar | None]]:
         yield "_total", {}, self.value, self._exemplar()

@@ -3,16 +3,27 @@
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
 
 from opentelemetry import context, trace
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TracerProvider
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    NoOpTracer,
+    Span,
+    SpanKind,
+    Status,
+    StatusCode,
+    Tracer,
+    TracerProvider,
+)
 from opentelemetry.util.types import AttributeValue
 
 from .._version import __version__
 from ..records import INPUT_KINDS, OUTPUT_KINDS, PICO, Record, Request
+from . import others
 from .otel_metrics import SCOPE
+from .others import Beside
+from .series import clean
 
 _SUPPRESSED = (_SUPPRESS_INSTRUMENTATION_KEY, "suppress_instrumentation")
 _USAGE_ELSEWHERE = "suppress_language_model_instrumentation"
@@ -40,7 +51,7 @@ Mode = Literal["auto", "always", "never"]
 class SpanHandle:
     """A span that tells of one call: ours, or one that was open already."""
 
-    __slots__ = ("ours", "span", "span_id", "started", "trace_id")
+    __slots__ = ("ours", "sampled", "span", "span_id", "started", "trace_id")
 
     def __init__(self, span: Span, started: int, *, ours: bool) -> None:
         self.span = span
@@ -51,31 +62,48 @@ class SpanHandle:
         self.trace_id = trace.format_trace_id(where.trace_id) if where.is_valid else None
         """32 hexadecimal digits, or `None` where nothing is traced."""
         self.span_id = trace.format_span_id(where.span_id) if where.is_valid else None
+        self.sampled = where.trace_flags.sampled
+        """Whether the trace is recorded."""
 
 
 class Spans:
     """Opens a span when a call begins and closes it with the records of the call."""
 
-    def __init__(self, tracer_provider: TracerProvider | None = None, mode: Mode = "auto") -> None:
-        """`auto` opens none inside a span that carries the usage of the same call."""
-        provider = tracer_provider or trace.get_tracer_provider()
-        self._tracer = provider.get_tracer(SCOPE, __version__)
+    def __init__(
+        self,
+        tracer_provider: TracerProvider | None = None,
+        mode: Mode = "auto",
+        *,
+        provider_given: bool = False,
+    ) -> None:
+        """`auto` opens none inside a span that carries the usage of the same call; `never` opens
+        none. `provider_given`: the user chose the provider, so it has to work.
+        """
+        self._tracer: Tracer = NoOpTracer()
         self._mode = mode
-        self._enriched: WeakKeyDictionary[Span, list[Record]] = WeakKeyDictionary()
+        self._enriched: Beside[list[Record]] = Beside()
+        if mode != "never":
+            provider = trace.get_tracer_provider() if tracer_provider is None else tracer_provider
+            others.attempt("tracer_provider", lambda: self._open(provider), given=provider_given)
+
+    def _open(self, provider: TracerProvider) -> None:
+        self._tracer = provider.get_tracer(SCOPE, __version__)
 
     def start(self, request: Request, agent: str, labels: Mapping[str, str]) -> SpanHandle | None:
-        """The span of a call that begins now."""
-        if self._mode == "never" or suppressed():
-            return None
+        """The span of a call that begins now; `None` if there is no trace that it belongs to."""
         started = time.time_ns()
+        current = trace.get_current_span()
+        if self._mode == "never" or suppressed():
+            return _onlooker(current, started)
         if self._mode == "auto":
-            current = trace.get_current_span()
             if _carries_usage(current, request):
+                # it may have ended by the time that we know more
+                current.set_attributes(_known(_of_agent(agent)))
                 return SpanHandle(current, started, ours=False)
             if context.get_value(_USAGE_ELSEWHERE):
-                return None
+                return _onlooker(current, started)
         span = self._tracer.start_span(
-            f"{request.operation} {request.model}" if request.model else request.operation,
+            clean(f"{request.operation} {request.model or ''}".rstrip()),
             kind=SpanKind.CLIENT,
             attributes=_known(_of_request(request, agent)),
             start_time=started,
@@ -99,10 +127,11 @@ class Spans:
         if not span.is_recording():
             return
         if not handle.ours:
-            # one outer span may be around several calls: their costs add up
-            records = [*self._enriched.get(span, ()), *records]
-            self._enriched[span] = list(records)
-            span.set_attributes(_known({**_of_agent(records[-1].agent), **_of_cost(records)}))
+            # one outer span may be around several calls: they add up
+            all_records = [*(self._enriched.get(span) or ()), *records]
+            self._enriched.keep(span, all_records)
+            # under the names that its owner uses, too: who writes them last writes the same
+            span.set_attributes(_known({**_of_usage(all_records), **_of_cost(all_records)}))
             return
         last = records[-1]
         span.set_attributes(
@@ -113,6 +142,12 @@ class Spans:
             span.set_status(Status(StatusCode.ERROR))
         end = None if last.duration is None else int((last.time + last.duration) * 1e9)
         span.end(end_time=None if end is None else max(end, handle.started))
+
+
+def _onlooker(span: Span, started: int) -> SpanHandle | None:
+    """Where in a trace the call is, without a word on that span."""
+    where = span.get_span_context()
+    return SpanHandle(NonRecordingSpan(where), started, ours=False) if where.is_valid else None
 
 
 def suppressed() -> bool:
@@ -240,4 +275,8 @@ def _sum(counts: Iterable[int | None]) -> int | None:
 
 
 def _known(attributes: Mapping[str, AttributeValue | None]) -> dict[str, AttributeValue]:
-    return {name: value for name, value in attributes.items() if value is not None and value != ()}
+    return {
+        name: clean(value) if isinstance(value, str) else value
+        for name, value in attributes.items()
+        if value is not None and value != ()
+    }

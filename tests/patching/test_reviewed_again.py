@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import contextvars
+import gc
 import json
 import logging
 import sys
 import threading
 import time
 import types
+import weakref
 
 import anthropic
 import httpx2
@@ -299,14 +301,35 @@ def test_where_another_package_holds_the_request_we_do_not_ask_and_count_failure
         llm_standin.script(status=429, times=2)
         with pytest.raises(openai.RateLimitError):
             texts(client)
-    import gc
-
     gc.collect()
     for _ in range(400):
         if len(records) == 2:
             break
         time.sleep(0.01)
     assert [record.status for record in records] == ["ok", "error"]
+
+
+def test_there_openai_itself_is_asked_because_it_takes_the_question(monkeypatch):
+    original = base.SyncAPIClient.request
+    monkeypatch.setattr(openai.OpenAI, "request", lambda self, *a, **k: original(self, *a, **k))
+    usage = b'{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}'
+    sent = []
+
+    def answer(request):
+        sent.append(json.loads(request.content))
+        choice = b'{"index":0,"delta":{"content":"hi"},"finish_reason":"stop"}'
+        parts = (b'"choices":[' + choice + b'],"usage":null', b'"choices":[],"usage":' + usage)
+        body = b"".join(b'data: {"id":"1",' + part + b"}\n\n" for part in parts)
+        return httpx2.Response(200, content=body + b"data: [DONE]\n\n")
+
+    records = []
+    instrument(sinks=[records.append], otlp=False)
+    http = httpx2.Client(transport=httpx2.MockTransport(answer))
+    url = "https://api.openai.com/v1"
+    with openai.OpenAI(base_url=url, api_key="key", http_client=http) as client:
+        assert texts(client) == ["hi"]
+    assert sent[0]["stream_options"] == {"include_usage": True}
+    assert records[0].usage.nonzero() == {"input": 1, "output": 2}
 
 
 # -- what we asked for stays hidden
@@ -404,8 +427,6 @@ def test_settling_what_is_under_way_while_streams_begin_and_end():
     stop = threading.Event()
 
     def churn():
-        import weakref
-
         while not stop.is_set():
             one = Reading()
             observation.live[id(one)] = weakref.ref(one)
@@ -441,9 +462,6 @@ def test_no_thread_for_draining_is_no_error_of_the_callers(llm_standin, monkeypa
 
 
 def test_a_client_class_of_the_applications_is_not_kept_alive(llm_standin):
-    import gc
-    import weakref
-
     instrument(otlp=False)
 
     def once():

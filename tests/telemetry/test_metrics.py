@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from otel_llm_usage import guard
 from otel_llm_usage.errors import ConfigurationError
-from otel_llm_usage.records import KINDS, Cost, Usage
+from otel_llm_usage.records import KINDS, BudgetStatus, Cost, Usage
 from otel_llm_usage.telemetry import definitions
 from otel_llm_usage.telemetry.metrics import Metrics
 
@@ -313,6 +313,12 @@ def test_tokens_and_cost_carry_the_trace_as_an_exemplar(metrics, record, name):
     assert float(exemplar.timestamp) == 1_800_000_001.5
 
 
+def test_a_trace_that_is_not_sampled_is_no_exemplar(metrics, record):
+    counted = metrics()
+    counted(record(trace_id="a1" * 16, trace_sampled=False))
+    assert b"trace_id" not in generate_openmetrics(counted.registry)
+
+
 def test_exemplars_can_be_left_out(metrics, record):
     counted = metrics(exemplars=False)
     counted(record(trace_id="a1" * 16))
@@ -373,6 +379,31 @@ def test_what_is_exposed_is_what_is_defined(metrics, record, scrape):
     }
 
 
+def test_half_a_surrogate_pair_in_any_label_leaves_the_scrape_whole(metrics, record, request_of):
+    bad = "\ud83d"
+    status = BudgetStatus(bad, "daily", Decimal(1), Decimal(0), 0.0, 1.0)
+    counted = metrics(
+        labels=("team",),
+        gen_ai=True,
+        budgets=lambda: (status,),
+        catalogue_age=lambda: {bad: 1.0},
+    )
+    asked = request_of(provider=bad, model=bad, operation=bad)
+    counted.touch(asked, bad, {"team": bad})
+    counted(
+        record(
+            request=asked,
+            agent=bad,
+            labels={"team": bad},
+            error_type=bad,
+            cost=Cost("unpriced", reasons=(bad,)),
+        )
+    )
+    text = generate_latest(counted.registry).decode()
+    assert 'agent="?"' in text
+    assert generate_openmetrics(counted.registry)
+
+
 def test_closing_takes_everything_out_of_the_registry(record):
     registry = CollectorRegistry()
     first = Metrics(registry=registry)
@@ -397,6 +428,45 @@ def test_failures_of_ours_are_counted_by_place(metrics, scrape):
     guard.failed("providers.read", ValueError("boom"))
     guard.failed("providers.read", ValueError("boom"))
     assert scrape(counted)("llm_instrumentation_errors_total", where="providers.read") == 2
+
+
+@pytest.mark.faults
+def test_a_record_that_cannot_be_counted_takes_no_other_along(metrics, record, scrape):
+    counted = metrics()
+    with counted._alone():
+        for one in (record(), record(usage="no usage at all"), record()):
+            counted(one)
+    seen = scrape(counted)
+    assert seen("llm_tokens_total") == 2 * 155
+    assert seen("llm_instrumentation_errors_total", where="metrics") == 1
+
+
+@pytest.mark.faults
+def test_a_failure_that_cannot_be_counted_either_is_no_failure_of_the_listener(
+    metrics, monkeypatch, record, scrape
+):
+    counted = metrics()
+
+    def vanished(*values):
+        raise OSError("the directory is gone")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(counted.errors, "at", vanished)
+        guard.count("providers.read")
+        counted(record(usage="no usage at all"))
+    counted(record())
+    assert guard.errors == {"providers.read": 1, "metrics": 1}
+    assert scrape(counted)("llm_tokens_total") == 155
+
+
+def test_a_call_does_not_wait_for_a_scrape_to_show_its_zero(metrics, request_of, scrape):
+    counted = metrics()
+    with counted._alone():
+        beginning = threading.Thread(target=counted.touch, args=(request_of(), "planner", {}))
+        beginning.start()
+        beginning.join(10)
+        assert not beginning.is_alive()
+    assert scrape(counted)("llm_requests_total", agent="planner") == 0
 
 
 def test_the_age_of_each_price_layer_is_asked_for_at_each_scrape(metrics, scrape):
@@ -431,3 +501,18 @@ def test_the_metrics_of_the_conventions_are_an_option(metrics, record, scrape):
     assert seen("gen_ai_client_token_usage_sum", gen_ai_token_type="output", **both) == 35
     assert seen("gen_ai_client_operation_duration_seconds_count", error_type="429") == 1
     assert seen("gen_ai_client_token_usage_bucket", le="64.0", gen_ai_token_type="output") == 1
+
+
+def test_the_first_chunk_of_the_conventions_is_observed_once_for_each_stream(
+    metrics, record, scrape
+):
+    counted = metrics(gen_ai=True)
+    stream = record(time_to_first_chunk=0.25)
+    counted(stream)
+    counted(stream._replace(id=stream.id + "-1"))
+    counted(record())
+    seen = scrape(counted)
+    name = "gen_ai_client_operation_time_to_first_chunk_seconds"
+    assert seen(f"{name}_count", gen_ai_request_model="gpt-5") == 1
+    assert seen(f"{name}_bucket", le="0.32") == 1
+    assert seen(f"{name}_bucket", le="0.16") == 0

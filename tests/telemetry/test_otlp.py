@@ -86,17 +86,18 @@ def serve_grpc(receiver: Receiver) -> Iterator[None]:
             receiver.traces.append(request)
             return trace_service_pb2.ExportTraceServiceResponse()
 
-    server = grpc.server(futures.ThreadPoolExecutor(2))
-    metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(Metrics(), server)
-    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(Traces(), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    receiver.environment = {
-        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
-        "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
-    }
-    yield
-    server.stop(None).wait()
+    with futures.ThreadPoolExecutor(2) as pool:
+        server = grpc.server(pool)
+        metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(Metrics(), server)
+        trace_service_pb2_grpc.add_TraceServiceServicer_to_server(Traces(), server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        receiver.environment = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+        }
+        yield
+        server.stop(None).wait()
 
 
 def serve_http(receiver: Receiver) -> Iterator[None]:

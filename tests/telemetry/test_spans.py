@@ -3,13 +3,13 @@
 from decimal import Decimal
 
 import pytest
-from opentelemetry import trace
+from opentelemetry import context, trace
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace import NonRecordingSpan, SpanKind, StatusCode
 
 from otel_llm_usage.records import Cost, Usage
 from otel_llm_usage.telemetry.spans import Spans, suppressed
@@ -244,12 +244,17 @@ def test_inside_a_span_that_carries_the_usage_there_is_no_second_one(
     added = set(only.attributes) - set(attributes)
     assert added == {
         "gen_ai.agent.name",
+        "gen_ai.usage.input_tokens",
+        "gen_ai.usage.output_tokens",
+        "gen_ai.usage.cache_read.input_tokens",
+        "gen_ai.usage.reasoning.output_tokens",
         "gen_ai.usage.cost.status",
         "gen_ai.usage.cost.total",
         "gen_ai.usage.cost.input",
         "gen_ai.usage.cost.output",
     }
     assert only.attributes["gen_ai.usage.cost.total"] == 0.0004275
+    assert only.attributes["gen_ai.usage.input_tokens"] == 120
 
 
 def test_the_calls_inside_one_foreign_span_add_up_there(provider, exporter, record):
@@ -261,6 +266,41 @@ def test_the_calls_inside_one_foreign_span_add_up_there(provider, exporter, reco
             spans.finish(spans.start(record().request, "planner", {}), [record()])
     (only,) = exporter.get_finished_spans()
     assert only.attributes["gen_ai.usage.cost.total"] == pytest.approx(3 * 0.0004275)
+    assert only.attributes["gen_ai.usage.output_tokens"] == 3 * 35
+
+
+class Wrapped(NonRecordingSpan):
+    """A span of the kind that compares by value and so has no hash."""
+
+    def __init__(self, span):
+        super().__init__(span.get_span_context())
+        self.span = span
+        self.attributes = span.attributes
+        self.set_attributes = span.set_attributes
+        self.is_recording = span.is_recording
+
+    def __eq__(self, other):
+        return isinstance(other, Wrapped)
+
+
+def test_calls_add_up_in_a_foreign_span_that_has_no_hash(provider, exporter, record):
+    spans = Spans(provider)
+    span = provider.get_tracer("foreign").start_span("chat", attributes=FOREIGN["the conventions"])
+    with trace.use_span(Wrapped(span)):
+        for _ in range(3):
+            spans.finish(spans.start(record().request, "planner", {}), [record()])
+    span.end()
+    (only,) = exporter.get_finished_spans()
+    assert only.attributes["gen_ai.usage.cost.total"] == pytest.approx(3 * 0.0004275)
+
+
+def test_a_foreign_span_knows_the_agent_even_if_it_ends_before_the_call(provider, exporter, record):
+    with provider.get_tracer("foreign").start_as_current_span(
+        "chat", attributes=FOREIGN["the conventions"]
+    ):
+        Spans(provider).start(record().request, "planner", {})
+    (only,) = exporter.get_finished_spans()
+    assert only.attributes["gen_ai.agent.name"] == "planner"
 
 
 def test_a_foreign_span_that_has_ended_is_left_alone(provider, exporter, record):
@@ -324,3 +364,62 @@ def test_suppressed_instrumentation_opens_no_span(call, mode):
     with suppress_instrumentation():
         assert suppressed() is True
         assert call(mode=mode) is None
+
+
+def _suppressed(provider, request):
+    with suppress_instrumentation():
+        return Spans(provider).start(request, "planner", {})
+
+
+def _usage_elsewhere(provider, request):
+    token = context.attach(context.set_value("suppress_language_model_instrumentation", True))
+    try:
+        return Spans(provider).start(request, "planner", {})
+    finally:
+        context.detach(token)
+
+
+WITHOUT_A_SPAN = {
+    "never": lambda provider, request: Spans(provider, "never").start(request, "planner", {}),
+    "suppressed": _suppressed,
+    "usage elsewhere": _usage_elsewhere,
+}
+
+
+@pytest.mark.parametrize("start", WITHOUT_A_SPAN.values(), ids=WITHOUT_A_SPAN.keys())
+def test_a_call_without_a_span_knows_the_trace_it_is_in_and_says_nothing_there(
+    provider, exporter, record, start
+):
+    with provider.get_tracer("app").start_as_current_span("work") as work:
+        handle = start(provider, record().request)
+        spans = Spans(provider)
+        assert spans.attach(handle) is None
+        spans.finish(handle, [record()])
+        assert trace.get_current_span() is work
+    where = work.get_span_context()
+    assert handle.trace_id == trace.format_trace_id(where.trace_id)
+    assert handle.span_id == trace.format_span_id(where.span_id)
+    assert handle.sampled
+    (only,) = exporter.get_finished_spans()
+    assert dict(only.attributes) == {}
+
+
+@pytest.mark.parametrize("start", WITHOUT_A_SPAN.values(), ids=WITHOUT_A_SPAN.keys())
+def test_outside_a_trace_a_call_without_a_span_has_no_trace(provider, record, start):
+    assert start(provider, record().request) is None
+
+
+def test_a_handle_says_whether_the_trace_is_sampled(provider, record):
+    assert Spans(provider).start(record().request, "planner", {}).sampled
+    unsampled = TracerProvider(sampler=ALWAYS_OFF)
+    handle = Spans(unsampled).start(record().request, "planner", {})
+    assert handle.trace_id is not None
+    assert not handle.sampled
+    unsampled.shutdown()
+
+
+def test_half_a_surrogate_pair_in_a_name_does_not_spoil_the_export(call):
+    span = call(asked={"model": "gpt-\ud83d"}, agent="pl\ud83dnner")
+    assert span.name == "chat gpt-?"
+    assert span.attributes["gen_ai.agent.name"] == "pl?nner"
+    assert span.attributes["gen_ai.request.model"] == "gpt-?"
