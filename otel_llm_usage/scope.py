@@ -11,6 +11,7 @@ from .records import NOTHING
 
 _AGENT = "otel_llm_usage.agent"
 _LABELS = "otel_llm_usage.labels"
+_LOAN = "otel_llm_usage.loan"
 
 
 class _Entry(NamedTuple):
@@ -91,3 +92,31 @@ def current_labels() -> Mapping[str, str]:
     """The labels of the blocks around this call."""
     labels = context.get_value(_LABELS)
     return labels if isinstance(labels, Mapping) else NOTHING
+
+
+class _Loan:
+    """A context that another one lends."""
+
+    def __init__(self, lender: context.Context) -> None:
+        self.lender = lender
+        self.place = context.set_value(_LOAN, self)
+
+
+def lent(lender: context.Context) -> context.Context:
+    """The current context, in which calls are charged to, and traced under, another one.
+
+    Everything else stays the reader's: a lazy stream may run the reader's own functions.
+    """
+    loan = _Loan(lender)
+    for key in (_AGENT, _LABELS):
+        if key in lender:
+            loan.place = context.set_value(key, lender[key], loan.place)
+    return loan.place
+
+
+def caller() -> context.Context:
+    """The context in which the call was asked for that begins now."""
+    place = context.get_current()
+    loan = place.get(_LOAN)
+    # whoever has opened a span or a block since then makes calls of his own
+    return loan.lender if isinstance(loan, _Loan) and loan.place is place else place

@@ -10,7 +10,7 @@ from typing import Any
 
 from opentelemetry import context as otel_context
 
-from .. import guard, providers
+from .. import guard, providers, scope
 from ..meter import Call
 from .engine import Seam
 from .observation import Meters, Observation, begin, observe, settle_failed
@@ -246,7 +246,7 @@ async def _observed(chunks: Any, observation: _GoogleObservation) -> AsyncGenera
 def keep_context(
     wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: dict[str, Any]
 ) -> Any:
-    """A lazy stream runs in the context of whoever made it, not of whoever reads it."""
+    """A lazy stream is charged to whoever made it, not to whoever reads it."""
     made = wrapped(*args, **kwargs)
     caller = otel_context.get_current()
     if not caller or not isinstance(made, Generator):
@@ -257,7 +257,7 @@ def keep_context(
 def _within(made: Generator[Any, Any, Any], caller: Any) -> Generator[Any, Any, Any]:
     try:
         while True:
-            token = otel_context.attach(caller)
+            token = otel_context.attach(scope.lent(caller))
             try:
                 value = next(made)
             except StopIteration as end:
@@ -283,7 +283,7 @@ async def keep_context_async(
 async def _within_async(made: AsyncGenerator[Any, Any], caller: Any) -> AsyncGenerator[Any, Any]:
     try:
         while True:
-            token = otel_context.attach(caller)
+            token = otel_context.attach(scope.lent(caller))
             try:
                 value = await anext(made)
             except StopAsyncIteration:

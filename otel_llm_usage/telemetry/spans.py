@@ -1,11 +1,11 @@
 """One OpenTelemetry span for each call, unless somebody else's span tells of its usage already."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from opentelemetry import context, trace
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context
 from opentelemetry.trace import (
     NonRecordingSpan,
     NoOpTracer,
@@ -75,10 +75,13 @@ class Spans:
         mode: Mode = "auto",
         *,
         provider_given: bool = False,
+        caller: Callable[[], Context] = context.get_current,
     ) -> None:
         """`auto` opens none inside a span that carries the usage of the same call; `never` opens
-        none. `provider_given`: the user chose the provider, so it has to work.
+        none. `provider_given`: the user chose the provider, so it has to work. `caller`: the
+        context in which the call that begins was asked for.
         """
+        self._caller = caller
         self._tracer: Tracer = NoOpTracer()
         self._mode = mode
         self._enriched: Beside[list[Record]] = Beside()
@@ -92,18 +95,20 @@ class Spans:
     def start(self, request: Request, agent: str, labels: Mapping[str, str]) -> SpanHandle | None:
         """The span of a call that begins now; `None` if there is no trace that it belongs to."""
         started = time.time_ns()
-        current = trace.get_current_span()
-        if self._mode == "never" or suppressed():
+        place = self._caller()
+        current = trace.get_current_span(place)
+        if self._mode == "never" or suppressed(place):
             return _onlooker(current, started)
         if self._mode == "auto":
             if _carries_usage(current, request):
                 # it may have ended by the time that we know more
                 current.set_attributes(_known(_of_agent(agent)))
                 return SpanHandle(current, started, ours=False)
-            if context.get_value(_USAGE_ELSEWHERE):
+            if context.get_value(_USAGE_ELSEWHERE, place):
                 return _onlooker(current, started)
         span = self._tracer.start_span(
             clean(f"{request.operation} {request.model or ''}".rstrip()),
+            context=place,
             kind=SpanKind.CLIENT,
             attributes=_known(_of_request(request, agent)),
             start_time=started,
@@ -150,9 +155,9 @@ def _onlooker(span: Span, started: int) -> SpanHandle | None:
     return SpanHandle(NonRecordingSpan(where), started, ours=False) if where.is_valid else None
 
 
-def suppressed() -> bool:
+def suppressed(place: Context | None = None) -> bool:
     """Whether we are inside `suppress_instrumentation()`: no spans there. Money is still counted."""
-    return any(context.get_value(key) for key in _SUPPRESSED)
+    return any(context.get_value(key, place) for key in _SUPPRESSED)
 
 
 def _carries_usage(span: Span, request: Request) -> bool:

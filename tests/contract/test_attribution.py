@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from google import genai
 from google.genai import types
 
-from otel_llm_usage import Record, agent
+from otel_llm_usage import Record, agent, instrument
 from otel_llm_usage.scope import current_agent
-from otel_llm_usage.standin import StandIn
+from otel_llm_usage.standin import Call, StandIn
 
 from .kit import ASK, Caller, drive, each, every
 
@@ -194,3 +195,38 @@ def test_a_stream_may_be_read_in_another_thread(call: Caller, llm_records: list[
         thread.start()
         thread.join()
     assert _agents(llm_records) == ["maker"] * 3
+
+
+def test_a_tool_of_a_lazy_stream_sees_its_readers_span_and_our_span_the_makers(llm_standin):
+    from opentelemetry import baggage, context, trace
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracer = provider.get_tracer("application")
+    seen = []
+
+    def look_up(topic: str) -> str:
+        """Look a topic up."""
+        seen.append((trace.get_current_span(), baggage.get_baggage("tenant"), current_agent()))
+        return "three facts"
+
+    instrument(otlp=False, tracer_provider=provider)
+    client = genai.Client(api_key="key", http_options={"base_url": llm_standin.url})
+    llm_standin.script(calls=[Call("look_up", {"topic": "plans"})])
+    with tracer.start_as_current_span("maker") as maker, agent("planner"):
+        stream = client.models.generate_content_stream(
+            model="gemini-2.5-flash", contents="hello", config={"tools": [look_up]}
+        )
+    with tracer.start_as_current_span("reader") as reader:
+        token = context.attach(baggage.set_baggage("tenant", "acme"))
+        list(stream)
+        context.detach(token)
+    client.close()
+    assert seen
+    assert all(what == (reader, "acme", "planner") for what in seen)
+    ours = [span for span in exporter.get_finished_spans() if span.name.startswith("generate")]
+    assert {span.parent.span_id for span in ours} == {maker.get_span_context().span_id}
+    assert len(ours) == len(seen) + 1
