@@ -1,5 +1,6 @@
 """What every test needs: faults of ours are raised, and nothing leaks from test to test."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -7,12 +8,33 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from otel_llm_usage import guard, uninstrument
 
 pytest_plugins = ["otel_llm_usage.testing"]
 
 ROOT = Path(__file__).parent.parent
+
+# CI tries the same examples each time: it fails for what was changed, not by chance for an old
+# fault. `pytest --hypothesis-profile=deep` looks for those. A slow machine fails nothing.
+settings.register_profile(
+    "local",
+    settings.get_profile("default"),
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("ci", settings.get_profile("local"), derandomize=True, database=None)
+settings.register_profile("deep", settings.get_profile("local"), max_examples=20_000)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _what_a_module_leaves_open_fails_there() -> Iterator[None]:
+    """And not whatever test is running when the collector finds it."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +55,8 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("OTEL_", "PROMETHEUS_")):
             monkeypatch.delenv(name)
+    # the price table ages: without this, what the log says would depend on the day
+    monkeypatch.setenv("OTEL_LLM_USAGE_STALE_AFTER_DAYS", "100000")
 
 
 @pytest.fixture

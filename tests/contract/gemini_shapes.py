@@ -387,5 +387,5 @@ SHAPES = [
     failed(id="generate, 500 thrice", run=partial(generate, http=PATIENT), script=failing(500, 3), raises="ServerError", told=refused(500)),
     content(id="generate, 429 twice and then well", run=partial(generate, http=PATIENT), script=failing(429, 2)),
     content(id="generate stream, 500 and then well", run=partial(stream, http=PATIENT), script=failing(500), stream=True),
-    failed(id="generate, too slow", run=partial(generate, http={"timeout": 200}), script=late, raises="ReadTimeout", told={**FAILED, "error_type": "ReadTimeout", "cost.status": "unpriced"}, modes=("sync",)),
+    failed(id="generate, too slow", run=partial(generate, http={"timeout": 500}), script=late, raises="ReadTimeout", told={**FAILED, "error_type": "ReadTimeout", "cost.status": "unpriced"}, modes=("sync",)),
 ]  # fmt: skip

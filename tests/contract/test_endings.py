@@ -219,7 +219,8 @@ async def raise_in_the_block(stream: Any, call: Caller) -> Any:
 
 
 def slowly(standin: StandIn) -> None:
-    standin.script(text=TEXT, pace=0.01, pieces=12, times=None)
+    # many pieces: who leaves after a few of them is sooner than the last, also on a slow machine
+    standin.script(text=TEXT, pace=0.01, pieces=30, times=None)
 
 
 def very_slowly(standin: StandIn) -> None:
@@ -246,7 +247,7 @@ def fault(standin: StandIn) -> None:
 
 
 def stalls(standin: StandIn) -> None:
-    standin.script(text=TEXT, pace=0.6, pieces=3, times=None)
+    standin.script(text=TEXT, pace=1.2, pieces=3, times=None)
 
 
 Told = tuple[str, str]
@@ -307,7 +308,7 @@ ENDINGS = [
     Ending(name="connection cut", consume=read_until_it_fails, provider=cut, **BROKEN),
     Ending(name="no last event", consume=read_until_it_fails, provider=silent, **BROKEN),
     Ending(name="error event", consume=read_until_it_fails, provider=fault, **BROKEN),
-    Ending(name="read timeout", consume=read_until_it_fails, provider=stalls, timeout=0.2, **BROKEN),
+    Ending(name="read timeout", consume=read_until_it_fails, provider=stalls, timeout=0.5, **BROKEN),
     Ending(name="closed, drained", consume=close, streams=("chat", "responses", "messages"), **DRAINED),
     Ending(name="broken off, drained", consume=break_off, streams=("messages",), **DRAINED),
     # openai's streams are cycles: the garbage collector ends them, and takes their connection with them

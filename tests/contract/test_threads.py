@@ -3,11 +3,12 @@
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import anthropic
 import openai
+import pytest
 from google import genai
 from google.genai import types
 
@@ -18,12 +19,21 @@ THREADS = 8
 CALLS = 20
 
 
-def _programs(standin: StandIn) -> list[Callable[[str], Any]]:
+@pytest.fixture
+def programs(llm_standin: StandIn) -> Iterator[list[Callable[[str], Any]]]:
     """Ways to call, on clients that the threads share."""
-    chat = openai.OpenAI(base_url=f"{standin.url}/v1", api_key="key")
-    claude = anthropic.Anthropic(base_url=standin.url, api_key="key")
-    gemini = genai.Client(api_key="key", http_options=types.HttpOptions(base_url=standin.url))
+    http = types.HttpOptions(base_url=llm_standin.url)
+    with (
+        openai.OpenAI(base_url=f"{llm_standin.url}/v1", api_key="key") as chat,
+        anthropic.Anthropic(base_url=llm_standin.url, api_key="key") as claude,
+        genai.Client(api_key="key", http_options=http) as gemini,
+    ):
+        yield _programs(chat, claude, gemini)
 
+
+def _programs(
+    chat: openai.OpenAI, claude: anthropic.Anthropic, gemini: genai.Client
+) -> list[Callable[[str], Any]]:
     def ask(text: str) -> list[Any]:
         return [{"role": "user", "content": text}]
 
@@ -44,8 +54,9 @@ def _programs(standin: StandIn) -> list[Callable[[str], Any]]:
     return [whole, streamed, message, content]
 
 
-def test_eight_threads_count_exactly(llm_standin: StandIn, llm_records: list[Record]) -> None:
-    programs = _programs(llm_standin)
+def test_eight_threads_count_exactly(
+    llm_standin: StandIn, llm_records: list[Record], programs: list[Callable[[str], Any]]
+) -> None:
     failures: list[BaseException] = []
 
     def work(number: int) -> None:
@@ -68,9 +79,6 @@ def test_eight_threads_count_exactly(llm_standin: StandIn, llm_records: list[Rec
 
 
 async def test_many_tasks_count_exactly(llm_standin: StandIn, llm_records: list[Record]) -> None:
-    chat = openai.AsyncOpenAI(base_url=f"{llm_standin.url}/v1", api_key="key")
-    claude = anthropic.AsyncAnthropic(base_url=llm_standin.url, api_key="key")
-
     async def work(number: int) -> None:
         messages: Any = [{"role": "user", "content": f"question {number}"}]
         with agent(f"task {number % 8}"):
@@ -85,12 +93,14 @@ async def test_many_tasks_count_exactly(llm_standin: StandIn, llm_records: list[
                     model="claude-haiku-4-5", max_tokens=300, messages=messages
                 )
 
-    await asyncio.gather(*(work(number) for number in range(80)))
+    async with (
+        openai.AsyncOpenAI(base_url=f"{llm_standin.url}/v1", api_key="key") as chat,
+        anthropic.AsyncAnthropic(base_url=llm_standin.url, api_key="key") as claude,
+    ):
+        await asyncio.gather(*(work(number) for number in range(80)))
     assert llm_standin.settled()
     _agree(llm_records, llm_standin, 80)
     assert Counter(r.agent for r in llm_records) == {f"task {n}": 10 for n in range(8)}
-    await chat.close()
-    await claude.close()
 
 
 def _agree(records: list[Record], standin: StandIn, count: int) -> None:

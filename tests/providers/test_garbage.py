@@ -182,7 +182,7 @@ requests = st.sampled_from(ENDPOINTS).map(
         "p", VENDORS.get(endpoint, "openai"), "p", "chat", endpoint, "asked-for"
     )
 )
-quickly = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+quickly = settings(suppress_health_check=list(HealthCheck))
 
 
 def sound(readings):

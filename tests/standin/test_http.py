@@ -33,7 +33,7 @@ def request(body: bytes = BODY, *headers: bytes) -> bytes:
 
 
 def connect(standin: StandIn) -> socket.socket:
-    return socket.create_connection((standin.host, standin.port), timeout=5)
+    return socket.create_connection((standin.host, standin.port), timeout=60)
 
 
 def answers(sock: socket.socket, count: int) -> list[int]:
@@ -98,7 +98,7 @@ def test_connection_closes_when_asked(standin):
 
 async def test_64_connections_at_once_are_each_billed_once(standin):
     limits = httpx2.Limits(max_connections=64)
-    async with httpx2.AsyncClient(limits=limits, timeout=30) as sdk:
+    async with httpx2.AsyncClient(limits=limits, timeout=120) as sdk:
 
         async def talk(number: int) -> tuple[str, int]:
             body = {
@@ -168,13 +168,13 @@ def close_while_reading(standin: StandIn) -> None:
 
 
 def test_closing_ends_streams_and_threads_and_may_be_done_twice():
-    before = threading.active_count()
+    before = set(threading.enumerate())
     standin = StandIn()
     standin.script(pace=60)
     with pytest.raises(httpx2.TransportError):
         close_while_reading(standin)
     standin.close()
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) <= before  # another test's may end meanwhile
     with pytest.raises(ConnectionRefusedError):
         connect(standin)
 
@@ -211,6 +211,6 @@ def test_command_says_how_to_reach_it_and_what_it_billed():
         httpx2.post(f"{url}/v1/chat/completions", content=BODY, headers=headers)
         process.send_signal(signal.SIGTERM)
         rest = process.stdout.read()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     assert lines[0] == f"export OPENAI_BASE_URL={url}/v1\n"
     assert "# billed: 1 answers" in rest
