@@ -42,10 +42,11 @@ MODULES = {"openai": "openai._base_client", "anthropic": "anthropic._base_client
 class _Frame:
     """One passage through `request()`: it may make several attempts and, with fallbacks, hops."""
 
-    __slots__ = ("_on_abort", "again", "asked", "asks", "attempts")
+    __slots__ = ("_on_abort", "_outer", "again", "asked", "asks", "attempts")
 
     def __init__(self, on_abort: OnAbort) -> None:
         self._on_abort: OnAbort = on_abort
+        self._outer = _attempt.get()
         self.attempts: list[_Attempt] = []
         """All of them, but those whose call went over to a later one."""
         self.asks = True
@@ -66,7 +67,7 @@ class _Frame:
         # a coroutine may be closed in another context than the one that it ran in
         with suppress(ValueError):
             _frame.reset(token)
-        _attempt.set(None)
+        _attempt.set(self._outer)
         for attempt in self.attempts:
             attempt.call.deactivate()
 
@@ -169,9 +170,9 @@ class Stainless:
             try:
                 answer = wrapped(*args, **kwargs)
             except BaseException as error:
-                if self._refused_our_question(frame, error):
+                if guard.call("observe", self._refused_our_question, frame, error):
                     continue
-                self._failed(frame, error)
+                guard.call("observe", self._failed, frame, error)
                 raise
             finally:
                 frame.leave(token)
@@ -188,9 +189,9 @@ class Stainless:
             try:
                 answer = await wrapped(*args, **kwargs)
             except BaseException as error:
-                if self._refused_our_question(frame, error):
+                if guard.call("observe", self._refused_our_question, frame, error):
                     continue
-                self._failed(frame, error)
+                guard.call("observe", self._failed, frame, error)
                 raise
             finally:
                 frame.leave(token)
@@ -218,7 +219,7 @@ class Stainless:
             if attempt is not frame.attempts[-1]:
                 self._end_failed(attempt, attempt.refused)
             elif attempt.sent:
-                guard.call("settle", settle_failed, attempt.call, error)
+                settle_failed(attempt.call, error)
             else:
                 kind = type(error).__name__
                 attempt.call.settle(Outcome("error", billed=False, error_type=kind))

@@ -475,3 +475,18 @@ def test_a_client_class_of_the_applications_is_not_kept_alive(llm_standin):
     kept = once()
     gc.collect()
     assert kept() is None
+
+
+def test_a_retry_after_another_call_in_between_is_still_one_call(llm_standin, llm_records):
+    with openai.OpenAI(max_retries=0) as other:
+
+        def ask_another(request, call_next):
+            answer = call_next(request)
+            other.embeddings.create(model="text-embedding-3-small", input="a note")
+            return answer
+
+        llm_standin.script(status=529, match=lambda seen: "/messages" in seen.path)
+        with anthropic.Anthropic(middleware=[ask_another], max_retries=1) as client:
+            client.messages.create(model="claude-opus-4-5", max_tokens=9, messages=ASK["messages"])
+    messages = [record for record in llm_records if record.request.endpoint == "messages"]
+    assert [record.status for record in messages] == ["ok"]
