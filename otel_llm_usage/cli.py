@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import math
 import os
 import shutil
 import sys
@@ -9,6 +10,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,11 +21,9 @@ from rich.table import Table
 
 from . import prices as price_room
 from ._version import __version__
-from .errors import LLMUsageError
-from .settings import PREFIX, load
-
-DEFAULT_PORT = 9464
-"""The port that OpenTelemetry's Prometheus exporter uses by default."""
+from .errors import LLMUsageError, MissingExtra
+from .runtime import Runtime, catalogue, rehearse
+from .settings import DEFAULT_PORT, NO_PORT, PREFIX, aside, load, variables
 
 
 class _Group(click.Group):
@@ -66,13 +66,16 @@ def run(
         environment[f"{PREFIX}CONFIG"] = str(Path(config).resolve())
     if metrics_host:
         environment[f"{PREFIX}METRICS_HOST"] = metrics_host
+    port = variables()["metrics_port"]
     if no_metrics:
-        environment.pop(f"{PREFIX}METRICS_PORT", None)
+        environment[port] = NO_PORT
     elif metrics_port is not None:
-        environment[f"{PREFIX}METRICS_PORT"] = str(metrics_port)
-    elif load({}, environment).metrics_port is None:
-        environment[f"{PREFIX}METRICS_PORT"] = str(DEFAULT_PORT)
-    load({}, environment)  # what is wrong is said here, not by the program
+        environment[port] = str(metrics_port)
+    settings = load({}, environment)
+    if settings.metrics_port is None and not environment.get(port):
+        environment[port] = str(DEFAULT_PORT)
+        settings = replace(settings, metrics_port=DEFAULT_PORT)
+    rehearse(settings, environment)  # what is wrong is said here: the program would start uncounted
     path = environment.get("PYTHONPATH")
     environment["PYTHONPATH"] = os.pathsep.join(
         [str(Path(__file__).parent / "bootstrap"), *([path] if path else [])]
@@ -115,9 +118,15 @@ def _deaf_option(command: Sequence[str]) -> str | None:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def status(as_json: bool) -> None:
     """What would be patched here, from where, and with which prices of which date."""
-    # only this command looks into the running machinery
-    from .runtime import Runtime  # noqa: PLC0415
+    with aside():
+        found = _look()
+    if as_json:
+        click.echo(json.dumps(found, indent=2, default=str))
+        return
+    _print_status(found)
 
+
+def _look() -> dict[str, Any]:
     runtime = Runtime(load({"otlp": False, "spans": "never"}))
     files: dict[str, str | None] = {}
     runtime.engine.install()
@@ -132,10 +141,7 @@ def status(as_json: bool) -> None:
     for sdk, facts in found["sdks"].items():
         facts["file"] = files.get(sdk)
     runtime.close()
-    if as_json:
-        click.echo(json.dumps(found, indent=2, default=str))
-        return
-    _print_status(found)
+    return found
 
 
 def _modules(states: Mapping[Any, str]) -> dict[str, list[str]]:
@@ -196,10 +202,12 @@ class _Duration(click.ParamType):  # type: ignore[type-arg]
         if isinstance(value, int | float):
             return float(value)
         number, unit = value.rstrip("smh"), value[len(value.rstrip("smh")) :]
-        try:
-            return float(number) * {"": 1, "s": 1, "m": 60, "h": 3600}[unit]
-        except (ValueError, KeyError):
+        seconds = math.nan
+        with suppress(ValueError, KeyError):
+            seconds = float(number) * {"": 1, "s": 1, "m": 60, "h": 3600}[unit]
+        if not 0 < seconds < math.inf:
             self.fail(f"{value!r} is no duration: say 10s, 2m or 1h", param, ctx)
+        return seconds
 
 
 @main.command()
@@ -207,15 +215,33 @@ class _Duration(click.ParamType):  # type: ignore[type-arg]
     "--for", "seconds", type=_Duration(), default=None, help="End after this time: 10s, 2m."
 )
 @click.option(
-    "--metrics-port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    default=None,
+    help=f"Port of /metrics; 0 takes a free one.  [default: {DEFAULT_PORT}, or a free one]",
 )
-@click.option("--plain", is_flag=True, help="No live view: a line now and then.")
-def demo(seconds: float | None, metrics_port: int, plain: bool) -> None:
+@click.option("--metrics-host", default="127.0.0.1", show_default=True)
+@click.option(
+    "--config", type=click.Path(dir_okay=False), help="A TOML file, such as with budgets."
+)
+@click.option("--plain", is_flag=True, help="No live view: a line every other second.")
+def demo(
+    seconds: float | None,
+    metrics_port: int | None,
+    metrics_host: str,
+    config: str | None,
+    plain: bool,
+) -> None:
     """Agents at work on the real SDKs against the stand-in: billed by it, counted by us."""
-    # the SDKs take seconds to import: only for those who want to see them at work
-    from .demo import run as run_demo  # noqa: PLC0415
-
-    raise SystemExit(run_demo(seconds=seconds, metrics_port=metrics_port, plain=plain))
+    try:
+        # the SDKs take seconds to import: only for those who want to see them at work
+        from .demo import run as run_demo  # noqa: PLC0415
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in ("google", "openai", "anthropic"):
+            raise
+        raise MissingExtra("the demo", "gemini,openai,anthropic") from None
+    code = run_demo(seconds, host=metrics_host, port=metrics_port, plain=plain, config=config)
+    raise SystemExit(code)
 
 
 @main.group()
@@ -234,13 +260,6 @@ def _day(text: str | None) -> datetime | None:
 
 
 _TIERS = ("standard", "batch", "flex", "priority", "fast", "ultrafast")
-
-
-def _vendor(model: str) -> str:
-    for beginning, vendor in (("claude", "anthropic"), ("gemini", "google"), ("models/", "google")):
-        if beginning in model:
-            return vendor
-    return "openai"
 
 
 @prices.command("show")
@@ -263,14 +282,15 @@ def show_prices(
     as_json: bool,
 ) -> None:
     """What MODEL costs in each tier, and where each number comes from."""
+    effective, moment = catalogue(load({})), _when(at)
     cards = price_room.show(
-        _catalogue(),
+        effective,
         model,
-        vendor=provider or _vendor(model),
+        vendor=provider or price_room.owner(effective, model, at=moment),
         platform=platform,
         tiers=tiers or _TIERS,
         region=region,
-        at=_when(at),
+        at=moment,
     )
     if as_json:
         click.echo(json.dumps([_plain(card) for card in cards], indent=2, default=str))
@@ -289,6 +309,8 @@ def check_prices(files: tuple[str, ...], at: str | None) -> None:
         report = price_room.check_file(file, at=_when(at))
         counts = ", ".join(f"{count} {kind}" for kind, count in report.entries.items() if count)
         click.echo(f"{file}: valid; {counts or 'empty'}")
+        for warning in report.warnings:
+            click.echo(f"warning: {warning}", err=True)
         _print_cards(report.cards, every=True)
         _print_differences(report.differences)
 
@@ -309,15 +331,6 @@ def diff_prices(files: tuple[str, ...], at: str | None) -> None:
     _print_differences(changed)
     if not changed:
         click.echo("no differences")
-
-
-def _catalogue() -> price_room.Catalogue:
-    settings = load({})
-    return price_room.load_catalogue(
-        settings.prices,
-        base_data=settings.price_data,
-        stale_after_days=settings.stale_after_days,
-    )
 
 
 def _when(at: str | None) -> float:

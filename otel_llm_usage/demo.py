@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from typing import NamedTuple
 
 import anthropic
@@ -29,13 +30,17 @@ from rich.text import Text
 
 from . import guard
 from .records import Record
-from .runtime import Runtime, instrument
+from .runtime import instrument
 from .scope import agent
+from .server import MetricsServer, PortInUseError
+from .settings import DEFAULT_PORT, undisturbed
 from .standin import Bill, StandIn
 
 MICRO = Decimal("0.000001")
 PACE = 0.15
 """Seconds between two steps of an agent: enough to watch, not enough to be bored."""
+PLAIN_PACE = 2.0
+"""Seconds between two lines where there is no live view."""
 
 
 @dataclass
@@ -244,33 +249,56 @@ class Workload:
             self.failures.append(error)
 
 
-def run(seconds: float | None = None, metrics_port: int = 9464, plain: bool = False) -> int:
-    """The whole demo; the exit code: 0 when both bills agree."""
+def run(
+    seconds: float | None = None,
+    *,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    plain: bool = False,
+    config: str | None = None,
+) -> int:
+    """The whole demo; the exit code: 0 when both bills agree, 2 when the port is taken.
+
+    `host` and `port` are those of `/metrics`; `config`: a settings file, such as one with budgets.
+    """
     console = Console()
     if not console.is_terminal:
         console.width = 120  # a log has no edge
-    account = Account()
     stop = threading.Event()
     previous = signal.signal(signal.SIGINT, lambda *_: stop.set())
     try:
-        with StandIn(seed=11) as standin:
-            runtime = instrument(
-                sinks=[account], metrics_port=metrics_port, otlp=True, agent="unknown"
-            )
-            if runtime.server is None:
-                console.print(f"Port {metrics_port} is taken: choose another one, --metrics-port 0")
-                return 2
+        with undisturbed():
+            return _run(console, stop, seconds, plain, partial(_serve, console, host, port), config)
+    except PortInUseError:
+        console.print(f"Port {port} is taken: choose another one, or --metrics-port 0")
+        return 2
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _run(
+    console: Console,
+    stop: threading.Event,
+    seconds: float | None,
+    plain: bool,
+    serve: Callable[[], MetricsServer],
+    config: str | None,
+) -> int:
+    account = Account()
+    with StandIn(seed=11) as standin:
+        runtime = instrument(sinks=[account], otlp=True, agent="unknown", config=config)
+        try:
+            server = serve()
             workload = Workload(standin.url)
             workload.start()
-            _watch(console, standin, runtime, account, stop, seconds, plain)
+            _watch(console, standin, server, account, stop, seconds, plain)
             workload.stop()
             runtime.flush()
             standin.settled()  # it notices a client that left only when it writes again
-            served = _scrape(runtime)
-            audit = Audit(tuple(standin.ledger), account.snapshot(), served)
+            audit = Audit(tuple(standin.ledger), account.snapshot(), _scrape(server))
+            server.close()
+        finally:
             runtime.close()
-    finally:
-        signal.signal(signal.SIGINT, previous)
     console.print(*audit.tables(), sep="\n")
     for failure in workload.failures:
         console.print(f"[red]an agent failed: {type(failure).__name__}: {failure}")
@@ -282,10 +310,21 @@ def run(seconds: float | None = None, metrics_port: int = 9464, plain: bool = Fa
     return 1 if differences or workload.failures else 0
 
 
+def _serve(console: Console, host: str, port: int | None) -> MetricsServer:
+    """On the port that was chosen; where none was, on the default one or any other."""
+    try:
+        return MetricsServer(host, DEFAULT_PORT if port is None else port).start()
+    except PortInUseError:
+        if port is not None:
+            raise
+        console.print(f"Port {DEFAULT_PORT} is taken: /metrics is served on a free one.")
+        return MetricsServer(host).start()
+
+
 def _watch(
     console: Console,
     standin: StandIn,
-    runtime: Runtime,
+    server: MetricsServer,
     account: Account,
     stop: threading.Event,
     seconds: float | None,
@@ -293,15 +332,24 @@ def _watch(
 ) -> None:
     begun = time.monotonic()
     live = Live(console=console, refresh_per_second=4, transient=True)
-    console.print(f"Metrics: {runtime.server.url}   Stand-in: {standin.url}   Ctrl-C ends.")
+    console.print(f"Metrics: {server.url}   Stand-in: {standin.url}   Ctrl-C ends.")
+    due = PLAIN_PACE
     with nullcontext() if plain or not console.is_terminal else live:
         while not stop.is_set():
             elapsed = time.monotonic() - begun
             if seconds is not None and elapsed >= seconds:
                 return
             if live.is_started:
-                live.update(_view(account.snapshot(), elapsed, runtime.server.url))
+                live.update(_view(account.snapshot(), elapsed, server.url))
+            elif elapsed >= due:
+                due += PLAIN_PACE
+                console.print(_headline(account.snapshot(), elapsed))
             stop.wait(0.25)
+
+
+def _headline(records: Sequence[Record], elapsed: float) -> str:
+    total = sum((record.cost.known for record in records), Decimal(0))
+    return f"{elapsed:5.1f} s   {len(records):,} calls   ≥ ${total:.6f}"
 
 
 def _view(records: Sequence[Record], elapsed: float, url: str) -> Group:
@@ -325,9 +373,7 @@ def _view(records: Sequence[Record], elapsed: float, url: str) -> Group:
             f"{kinds['reasoning']:,}",
             f"≥ {known:.6f}" if unpriced else f"{known:.6f}",
         )
-    total = sum((record.cost.known for record in records), Decimal(0))
-    headline = Text(f"{elapsed:5.1f} s   {len(records):,} calls   ≥ ${total:.6f}   {url}")
-    return Group(headline, table)
+    return Group(Text(f"{_headline(records, elapsed)}   {url}"), table)
 
 
 def _table(title: str, *headings: str) -> Table:
@@ -415,9 +461,9 @@ class Audit:
         return tables
 
     def differences(self) -> list[str]:
-        """What does not agree, of all that the wire reported."""
+        """What does not agree: the calls everywhere, tokens and dollars where the wire told them."""
         found = []
-        first, second, _ = self._rows
+        first, second, third = self._rows
         for provider, model, theirs, ours in (*self._rows[first], *self._rows[second]):
             if theirs.calls != ours.calls or theirs.kinds != ours.kinds:
                 found.append(
@@ -426,6 +472,12 @@ class Audit:
                 )
             if _micro(theirs.usd) != _micro(ours.usd):
                 found.append(f"{provider} {model}: billed ${theirs.usd}, counted ${ours.usd}")
+        for provider, model, theirs, ours in self._rows[third]:
+            if theirs.calls != ours.calls:
+                found.append(
+                    f"{provider} {model}: {theirs.calls} calls without a report, "
+                    f"counted {ours.calls} of them"
+                )
         tokens = Decimal(_kinds(self._records).total())
         known = sum((record.cost.known for record in self._records), Decimal(0))
         if self._served["llm_tokens_total"] != tokens:
@@ -483,9 +535,9 @@ def _error(theirs: Side, ours: Side) -> str:
     return f"{(ours.tokens - theirs.tokens) / theirs.tokens:+.1%}"
 
 
-def _scrape(runtime: Runtime) -> dict[str, Decimal]:
+def _scrape(server: MetricsServer) -> dict[str, Decimal]:
     """The totals that `/metrics` serves, over HTTP like Prometheus does."""
-    with urllib.request.urlopen(runtime.server.url, timeout=10) as answer:
+    with urllib.request.urlopen(server.url, timeout=10) as answer:
         text = answer.read().decode()
     totals: defaultdict[str, Decimal] = defaultdict(Decimal)
     for family in text_string_to_metric_families(text):

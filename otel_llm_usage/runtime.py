@@ -3,13 +3,16 @@
 import atexit
 import inspect
 import logging
+import math
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, date, datetime
-from pathlib import Path
+from numbers import Real
+from types import BuiltinMethodType, MethodType
 from typing import Any, Literal
 
 from . import finalisers, forks, guard, prices, providers, scope
@@ -21,8 +24,9 @@ from .patching import Engine, Meters, Seam, SeamState
 from .patching.genai import GoogleGenAI
 from .patching.observation import settle_live
 from .patching.stainless import MODULES, Stainless
-from .records import BudgetStatus, Cost, PricedLine, Reading, Request, Sink
-from .settings import Settings, load, multiprocess_directory, otel_environment
+from .records import BudgetStatus, Cost, PricedLine, Reading, Record, Request, Sink
+from .server import MetricsServer, PortInUseError, by_default
+from .settings import Settings, aside, load, multiprocess_directory, otel_environment
 from .telemetry import otlp
 from .telemetry.metrics import Metrics
 from .telemetry.series import multiprocess
@@ -46,22 +50,25 @@ class Runtime:
         self.settings = settings
         self.started = time.time()
         self.server: Any = None
+        self._mounted = ExitStack()
+        self._sinks: tuple[tuple[str, Sink], ...] = ()
+        self.add_sinks(sinks)
         self._awake = False
         self._shown_by: str | None = None
         self.prices = PriceLibrary(settings)
         with ExitStack() as undo:
-            self._assemble(undo, sinks, tracer_provider, meter_provider, registry)
+            self._assemble(undo, tracer_provider, meter_provider, registry)
             undo.pop_all()
 
     def _assemble(
         self,
         undo: ExitStack,
-        sinks: Sequence[Sink],
         tracer_provider: Any,
         meter_provider: Any,
         registry: Any,
     ) -> None:
         settings = self.settings
+        _check_registry(registry)
         self.telemetry = otlp.set_up(
             otel_environment() if settings.otlp else {},
             tracer_provider=tracer_provider,
@@ -81,6 +88,7 @@ class Runtime:
             gen_ai=settings.gen_ai_metrics,
             exemplars=settings.exemplars,
             meter_provider=self.telemetry.meter_provider,
+            provider_given="metrics" in self.telemetry.given,
             catalogue_age=self.prices.ages,
             budgets=self._spending.statuses,
             version=__version__,
@@ -91,11 +99,14 @@ class Runtime:
             sinks=[
                 ("metrics", self.metrics),
                 *((("budgets", self._spending),) if settings.budgets else ()),
-                *((f"sink {_name(sink)}", sink) for sink in sinks),
+                ("sinks", self._tell),
             ],
-            spans=None
-            if settings.spans == "never"
-            else Spans(self.telemetry.tracer_provider, settings.spans),
+            spans=Spans(
+                self.telemetry.tracer_provider,
+                settings.spans,
+                provider_given="traces" in self.telemetry.given,
+                caller=scope.caller,
+            ),
             on_begin=[self._wake, self.metrics.touch],
             attribute=self._attribute,
         )
@@ -107,11 +118,9 @@ class Runtime:
     def start(self) -> None:
         """Wrap the SDKs, and open the `/metrics` port if there is to be one."""
         self.engine.install()
+        self._mounted.callback(by_default(self.metrics.registry, self.settings.metrics_token))
         if self.settings.metrics_port is None:
             return
-        # the HTTP server's modules are needed by those alone who ask for a port
-        from .server import MetricsServer  # noqa: PLC0415
-
         server = MetricsServer(
             host=self.settings.metrics_host,
             port=self.settings.metrics_port,
@@ -120,11 +129,25 @@ class Runtime:
         )
         try:
             server.start()
-        except ConfigurationError as error:
+        except PortInUseError as error:
             # of four workers with one port, three find it taken: no reason not to work
-            guard.failed("metrics_port", error)
+            logger.warning("%s.%s", error, "" if multiprocess() else f" {_SUM}")
         else:
             self.server = server
+
+    def add_sinks(self, sinks: Sequence[Sink]) -> None:
+        """Hand these every finished record, too, from now on; each is called once for a record."""
+        for sink in _checked_sinks(sinks):
+            if not any(_same(sink, known) for _, known in self._sinks):
+                self._sinks = (*self._sinks, (f"sink {_name(sink)}", sink))
+
+    def remove_sink(self, sink: Sink) -> None:
+        """Hand it no further record."""
+        self._sinks = tuple(one for one in self._sinks if not _same(sink, one[1]))
+
+    def _tell(self, record: Record) -> None:
+        for name, sink in self._sinks:
+            guard.call(name, sink, record)
 
     def close(self) -> None:
         """Leave every SDK as it was, settle what is still being read, flush, and stop."""
@@ -135,6 +158,7 @@ class Runtime:
         self.engine.remove()
         settle_live()
         finalisers.finish()
+        self._mounted.close()
         if self.server is not None:
             guard.call("close", self.server.close)
         guard.call("close", self.telemetry.shutdown)
@@ -188,10 +212,7 @@ class Runtime:
         atexit.register(_at_exit)
         if self._shown_by is not None:
             logger.warning(
-                "This process was forked from the one that serves %s: what it counts is not shown "
-                "there. Set PROMETHEUS_MULTIPROC_DIR to an empty directory before the program "
-                "starts, and the port shows the sum of all processes.",
-                self._shown_by,
+                "This process was forked from the one that serves %s. %s", self._shown_by, _SUM
             )
 
     def _forked(self) -> None:
@@ -211,17 +232,47 @@ class Runtime:
         self.metrics.seam(seam.sdk, seam.name, state)
 
 
+_SUM = (
+    "What this process counts is not shown there. Set PROMETHEUS_MULTIPROC_DIR to an empty directory "
+    "before the program starts, and the port shows the sum of all its processes."
+)
+
+
+def rehearse(settings: Settings, environment: Mapping[str, str]) -> None:
+    """Whether a program can start with these settings: `ConfigurationError` says why it can't.
+
+    Touches no SDK and leaves nothing behind.
+    """
+    multiprocess_directory(environment)
+    with aside():
+        runtime = Runtime(replace(settings, otlp=False))
+        try:
+            if settings.metrics_port is not None:
+                MetricsServer(settings.metrics_host, settings.metrics_port).rehearse()
+        finally:
+            runtime.close()
+
+
+def catalogue(settings: Settings) -> prices.Catalogue:
+    """The prices that these settings name."""
+    return prices.load_catalogue(
+        user_files=settings.prices[::-1],  # of ours the last one wins, of the room's the first
+        base_data=settings.price_data or None,
+        stale_after_days=settings.stale_after_days,
+    )
+
+
 class PriceLibrary:
     """The catalogue, loaded when the first call is under way rather than at start-up."""
 
     def __init__(self, settings: Settings) -> None:
-        self._files = tuple(Path(name) for name in settings.prices)
-        self._base = Path(settings.price_data) if settings.price_data else None
-        self._stale_after = settings.stale_after_days
+        self._settings = settings
         self._holder: prices.CatalogueHolder | None = None
-        if self._files:
-            # a broken price file is an error at start-up, never during a call
+        # a broken file is an error at start-up, never during a call
+        if settings.prices or settings.price_data:
             self._load()
+        if settings.price_data:
+            self.catalogue.warm()
 
     @property
     def catalogue(self) -> prices.Catalogue:
@@ -231,12 +282,9 @@ class PriceLibrary:
     def _load(self) -> prices.CatalogueHolder:
         with prices.loading.lock:
             if self._holder is None:
-                catalogue = prices.load_catalogue(
-                    user_files=self._files[::-1],  # the room lets the first one win
-                    base_data=self._base,
-                    stale_after_days=self._stale_after,
+                self._holder = prices.CatalogueHolder(
+                    catalogue(self._settings), on_error=_reload_failed
                 )
-                self._holder = prices.CatalogueHolder(catalogue, on_error=_reload_failed)
             return self._holder
 
     def reload(self) -> bool:
@@ -289,7 +337,7 @@ def instrument(
     gen_ai_metrics: bool | None = None,
     spans: Literal["auto", "always", "never"] | None = None,
     on_abort: Literal["estimate", "drain", "ignore"] | None = None,
-    stream_usage: Mapping[str, str] | None = None,
+    stream_usage: Mapping[str, str] | str | None = None,
     hosts: Mapping[str, str] | None = None,
     prices: Sequence[str | os.PathLike[str]] | None = None,
     price_data: str | None = None,
@@ -303,7 +351,8 @@ def instrument(
     """Start counting: from now on each billed response of the SDKs becomes one record.
 
     Works before and after the SDKs are imported, and without them; imports none of them. A second
-    call does nothing new and returns the running runtime.
+    call returns the running runtime: its sinks are added to those that are called, its settings
+    have no effect.
 
     `sinks` are called with every finished `Record`. `tracer_provider`, `meter_provider` and
     `registry` (a Prometheus registry) replace the global ones. All other arguments are the settings
@@ -335,19 +384,14 @@ def instrument(
     }
     with _lock:
         if _runtime is not None:
-            if sinks or any(value is not None for value in arguments.values()):
+            _runtime.add_sinks(sinks)
+            others = (config, tracer_provider, meter_provider, registry, *arguments.values())
+            if any(value is not None for value in others):
                 logger.warning(
                     "instrument() was called before: the settings of this call have no effect. "
                     "Call uninstrument() first to change them."
                 )
             return _runtime
-        for sink in sinks:
-            if not callable(sink):
-                raise ConfigurationError(f"sinks: {sink!r} can't be called with a record")
-            if inspect.iscoroutinefunction(sink):
-                raise ConfigurationError(
-                    f"sinks: {sink!r} is async, and nobody would await it: take a plain function"
-                )
         runtime = Runtime(
             load(arguments, config=config),
             sinks=sinks,
@@ -426,7 +470,7 @@ def _default_prices() -> PriceLibrary:
         return _default
 
 
-def _moment(at: datetime | date | float | str | None) -> float:
+def _moment(at: Any) -> float:
     if at is None:
         return time.time()
     if isinstance(at, str):
@@ -438,7 +482,18 @@ def _moment(at: datetime | date | float | str | None) -> float:
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
     if isinstance(at, date):
         return datetime(at.year, at.month, at.day, 12, tzinfo=UTC).timestamp()
-    return float(at)
+    seconds: Any = at if not isinstance(at, bool) and isinstance(at, Real) else math.nan
+    if not _FIRST <= seconds < _LAST:
+        raise ConfigurationError(
+            f"at={at!r} is no time: say a date, a datetime, or seconds since the epoch (of 2015 to "
+            "2100; milliseconds are too many)"
+        )
+    return float(seconds)
+
+
+_FIRST = datetime(2015, 1, 1, tzinfo=UTC).timestamp()
+_LAST = datetime(2101, 1, 1, tzinfo=UTC).timestamp()
+"""Between these a number is meant as seconds: nobody sold tokens earlier."""
 
 
 _WORST_FIRST = ("unpriced", "partial", "derived", "priced", "prepaid", "free", "not_billed")
@@ -467,8 +522,8 @@ def _added(costs: Sequence[Cost]) -> Cost:
 
 
 def _budget_store() -> Store:
-    directory = multiprocess_directory()
-    if not multiprocess() or directory is None:
+    directory = multiprocess_directory() if multiprocess() else None
+    if directory is None:
         return MemoryStore()
     # file locks of Unix: for those alone who have several processes
     from .budgets.shared import SharedFileStore  # noqa: PLC0415
@@ -499,6 +554,31 @@ def _sdk_version(sdk: str) -> str | None:
 
 def _name(sink: Sink) -> str:
     return getattr(sink, "__qualname__", type(sink).__qualname__)
+
+
+def _same(one: Sink, other: Sink) -> bool:
+    """A method is made anew at each look; other objects may be equal without being the same."""
+    return one is other or (isinstance(one, MethodType | BuiltinMethodType) and one == other)
+
+
+def _checked_sinks(sinks: Any) -> tuple[Sink, ...]:
+    if not isinstance(sinks, Iterable):
+        raise ConfigurationError(f"sinks={sinks!r}: this takes a list of functions")
+    checked: tuple[Sink, ...] = tuple(sinks)
+    for sink in checked:
+        if not callable(sink):
+            raise ConfigurationError(f"sinks: {sink!r} can't be called with a record")
+        if inspect.iscoroutinefunction(sink):
+            raise ConfigurationError(
+                f"sinks: {sink!r} is async, and nobody would await it: take a plain function"
+            )
+    return checked
+
+
+def _check_registry(registry: Any) -> None:
+    needed = ("register", "unregister", "collect")
+    if registry is not None and not all(callable(getattr(registry, n, None)) for n in needed):
+        raise ConfigurationError(f"registry={registry!r} is no registry of prometheus_client")
 
 
 def _at_exit() -> None:

@@ -11,6 +11,7 @@ import socketserver
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
@@ -55,8 +56,38 @@ def exposition(registry: CollectorRegistry | None = None) -> CollectorRegistry:
     return together
 
 
+class Served(NamedTuple):
+    """What is served, and to whom."""
+
+    registry: CollectorRegistry | None = None
+    token: str | None = None
+
+
+_default = Served()
+
+
+def by_default(registry: CollectorRegistry | None, token: str | None) -> Callable[[], None]:
+    """What holds where an argument is left out, until the result is called."""
+    global _default
+    mine = _default = Served(registry, token)
+
+    def end() -> None:
+        global _default
+        if _default is mine:
+            _default = Served()
+
+    return end
+
+
+class PortInUseError(ConfigurationError):
+    """Somebody else has the port: perhaps another worker of the same program."""
+
+
 class Endpoint:
-    """Answers requests, whatever brought them here."""
+    """Answers requests, whatever brought them here.
+
+    Where `registry` or `token` is left out, that of the running runtime holds at each request.
+    """
 
     def __init__(
         self,
@@ -65,11 +96,22 @@ class Endpoint:
         paths: Iterable[str] = ("/metrics",),
     ) -> None:
         self._registry = registry
-        self._token = token.encode() if token else None
+        self._token = token
         self._paths = frozenset(paths)
+
+    @property
+    def registry(self) -> CollectorRegistry | None:
+        """What is served; `None` is prometheus_client's own."""
+        return _default.registry if self._registry is None else self._registry
+
+    @property
+    def token(self) -> str | None:
+        """What a scrape must bring."""
+        return self._token or _default.token
 
     def __call__(self, method: str, path: str, headers: Mapping[str, str]) -> Answer:
         """`headers`: `accept`, `accept-encoding` and `authorization`, where they were sent."""
+        path = path.rstrip("/")  # some routers add one
         if path == "/healthz":
             answer = _text(HTTPStatus.OK, "ok")
         elif path not in self._paths:
@@ -86,16 +128,17 @@ class Endpoint:
         return answer
 
     def _allowed(self, authorization: str) -> bool:
-        if self._token is None:
+        token = self.token
+        if token is None:
             return True
         scheme, _, given = authorization.partition(" ")
         # header bytes come as latin-1; in constant time, so that nobody can guess letter by letter
-        right = hmac.compare_digest(given.strip().encode("latin-1", "replace"), self._token)
+        right = hmac.compare_digest(given.strip().encode("latin-1", "replace"), token.encode())
         return right and scheme.lower() == "bearer"
 
     def _metrics(self, headers: Mapping[str, str]) -> Answer:
         encode, content_type = choose_encoder(headers.get("accept", ""))
-        body = encode(exposition(self._registry))
+        body = encode(exposition(self.registry))
         answer_headers = [("Content-Type", content_type), ("Vary", "Accept, Accept-Encoding")]
         if _takes_gzip(headers.get("accept-encoding", "")):
             body = gzip.compress(body, 5, mtime=0)
@@ -129,18 +172,14 @@ class MetricsServer:
         """`token`: what a scrape must bring as `Authorization: Bearer`; `port`: 0 takes a free one."""
         self.host = host
         self._port = port
-        self._token = token
         self._endpoint = Endpoint(registry, token)
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
     def start(self) -> "MetricsServer":
         """Open the port; `ConfigurationError` if that can't be."""
-        try:
-            self._server = _Server(self.host, self._port, self._endpoint)
-        except OSError as error:
-            raise ConfigurationError(_advice(self.host, self._port, error)) from None
-        if not self._token and not _is_loopback(self._server.server_address[0]):
+        self._server = self._bound()
+        if self._endpoint.token is None and not _is_loopback(self._server.server_address[0]):
             logger.warning(
                 "/metrics on %s is open to everybody who reaches this machine: set metrics_token, "
                 "or bind it to 127.0.0.1",
@@ -155,6 +194,26 @@ class MetricsServer:
         )
         self._thread.start()
         return self
+
+    def rehearse(self) -> None:
+        """`ConfigurationError` if the port could never be opened here: that it is taken may pass."""
+        with suppress(PortInUseError):
+            self._bound().server_close()
+
+    def _bound(self) -> "_Server":
+        try:
+            return _Server(self.host, self._port, self._endpoint)
+        except (OSError, UnicodeError) as error:  # a name that can't be one is a UnicodeError
+            if getattr(error, "errno", None) == errno.EADDRINUSE:
+                raise PortInUseError(
+                    f"/metrics can't be served: port {self._port} of {self.host} is in use. Choose "
+                    "another one (metrics_port, OTEL_LLM_USAGE_METRICS_PORT), or 0 for any free one"
+                ) from None
+            raise ConfigurationError(
+                f"/metrics can't be served on {self.host!r}, port {self._port}: {error}. Look at "
+                "metrics_host and metrics_port (OTEL_LLM_USAGE_METRICS_HOST, "
+                "OTEL_LLM_USAGE_METRICS_PORT)"
+            ) from None
 
     @property
     def port(self) -> int:
@@ -233,8 +292,11 @@ class _Handler(BaseHTTPRequestHandler):
 def wsgi_app(
     registry: CollectorRegistry | None = None, token: str | None = None
 ) -> Callable[[Environ, Callable[..., Any]], Iterable[bytes]]:
-    """`/metrics` as a WSGI application, to be mounted at `/metrics` or at the root."""
-    endpoint = Endpoint(registry, token, ("/metrics", "/", ""))
+    """`/metrics` as a WSGI application, to be mounted at `/metrics` or at the root.
+
+    Registry and token are those of the running runtime unless they are given.
+    """
+    endpoint = Endpoint(registry, token, ("/metrics", ""))
     variables = {
         "accept": "HTTP_ACCEPT",
         "accept-encoding": "HTTP_ACCEPT_ENCODING",
@@ -255,8 +317,11 @@ def wsgi_app(
 def asgi_app(
     registry: CollectorRegistry | None = None, token: str | None = None
 ) -> Callable[[Mapping[str, Any], Receive, Send], Awaitable[None]]:
-    """`/metrics` as an ASGI application, to be mounted at `/metrics` or at the root."""
-    endpoint = Endpoint(registry, token, ("/metrics", "/", ""))
+    """`/metrics` as an ASGI application, to be mounted at `/metrics` or at the root.
+
+    Registry and token are those of the running runtime unless they are given.
+    """
+    endpoint = Endpoint(registry, token, ("/metrics", ""))
 
     async def application(scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -298,18 +363,6 @@ async def _send(answer: Answer, method: str, send: Send) -> None:
 
 def _is_loopback(address: str | bytes | bytearray) -> bool:
     return ipaddress.ip_address(str(address).partition("%")[0]).is_loopback
-
-
-def _advice(host: str, port: int, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return (
-            f"/metrics can't be served: port {port} of {host} is in use. Choose another one "
-            "(metrics_port, OTEL_LLM_USAGE_METRICS_PORT), or 0 for any free one"
-        )
-    return (
-        f"/metrics can't be served on {host}, port {port}: {error}. Look at metrics_host and "
-        "metrics_port (OTEL_LLM_USAGE_METRICS_HOST, OTEL_LLM_USAGE_METRICS_PORT)"
-    )
 
 
 _open: "weakref.WeakSet[MetricsServer]" = weakref.WeakSet()

@@ -4,9 +4,14 @@ Each setting comes from, first found wins: an argument of `instrument()`, the en
 (`OTEL_LLM_USAGE_<NAME>`), the TOML file (`config=` or `OTEL_LLM_USAGE_CONFIG`), the default.
 """
 
+import difflib
+import logging
 import os
+import re
+import tempfile
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from pathlib import Path
@@ -15,8 +20,15 @@ from typing import Any, Literal, cast
 from .budgets import Budget
 from .budgets import parse as parse_budgets
 from .errors import ConfigurationError
+from .providers import hosts as known_hosts
+
+logger = logging.getLogger("otel_llm_usage")
 
 PREFIX = "OTEL_LLM_USAGE_"
+DEFAULT_PORT = 9464
+"""Where a command serves `/metrics` if nobody chose: OpenTelemetry's Prometheus exporter does, too."""
+NO_PORT = "none"
+"""What the environment says to open no port, whatever the file says."""
 SDKS = ("google", "openai", "anthropic")
 
 
@@ -87,8 +99,12 @@ def _pairs(text: str) -> dict[str, str]:
         if not separator:
             # `OTEL_LLM_USAGE_STREAM_USAGE=never` speaks of every host
             key = "*"
-        pairs[key] = value
+        pairs[key.strip()] = value.strip()
     return pairs
+
+
+def _port(text: str) -> int | None:
+    return None if text.strip().lower() == NO_PORT else int(text)
 
 
 _PARSERS: dict[str, Callable[[str], Any]] = {
@@ -107,7 +123,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "price_data": str,
     "stale_after_days": int,
     "metrics_host": str,
-    "metrics_port": int,
+    "metrics_port": _port,
     "metrics_token": str,
     "otlp": _boolean,
 }
@@ -140,7 +156,7 @@ def load(
         raise ConfigurationError(
             f"there is no setting {sorted(unknown)[0]!r}; there are: {', '.join(_NAMES)}"
         )
-    return _checked(replace(Settings(), **{key: _frozen(value) for key, value in chosen.items()}))
+    return _checked(replace(Settings(), **{key: _meant(key, chosen[key]) for key in chosen}))
 
 
 def otel_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -152,8 +168,52 @@ def otel_environment(environment: Mapping[str, str] | None = None) -> dict[str, 
 def multiprocess_directory(environment: Mapping[str, str] | None = None) -> Path | None:
     """Where prometheus_client keeps the numbers of several processes, if it does."""
     environment = os.environ if environment is None else environment
-    directory = environment.get("PROMETHEUS_MULTIPROC_DIR")
-    return Path(directory) if directory else None
+    directory = environment.get(_MULTIPROCESS)
+    if not directory:
+        return None
+    if not os.path.isdir(directory) or not os.access(directory, os.W_OK):
+        raise ConfigurationError(
+            f"{_MULTIPROCESS}={directory!r} names a directory that has to be there, writable and "
+            "empty, before the program starts"
+        )
+    return Path(directory)
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """In the block, what is written for several processes is written elsewhere and thrown away.
+
+    For commands that look or play: a service's directory holds the numbers of the service alone.
+    """
+    directory = os.environ.get(_MULTIPROCESS)
+    if not directory:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="otel-llm-usage-") as elsewhere:
+        os.environ[_MULTIPROCESS] = elsewhere
+        try:
+            yield
+        finally:
+            os.environ[_MULTIPROCESS] = directory
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Without our settings of outside, and without proxies on loopback: for what has its own."""
+    before = dict(os.environ)
+    for name in [name for name in before if name.startswith(PREFIX)]:
+        del os.environ[name]
+    direct = before.get("no_proxy") or before.get("NO_PROXY")
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, (direct, "127.0.0.1")))
+    try:
+        with aside():
+            yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+_MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def variables() -> dict[str, str]:
@@ -163,6 +223,7 @@ def variables() -> dict[str, str]:
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     found = {}
+    _warn_of_misspelt(environment)
     for name, variable in variables().items():
         text = environment.get(variable)
         if text is None or (text == "" and name != "namespace"):
@@ -172,6 +233,15 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         except ValueError as error:
             raise ConfigurationError(f"{variable}={text!r} can't be read: {error}") from None
     return found
+
+
+def _warn_of_misspelt(environment: Mapping[str, str]) -> None:
+    """No error: the variable may be the program's own."""
+    ours = (*variables().values(), f"{PREFIX}CONFIG")
+    for name in sorted(environment):
+        if name.startswith(PREFIX) and name not in ours:
+            nearest = difflib.get_close_matches(name, ours, n=1, cutoff=0.0)[0]
+            logger.warning("%s is no setting of ours and has no effect: is it %s?", name, nearest)
 
 
 def _from_file(path: Path) -> dict[str, Any]:
@@ -187,15 +257,27 @@ def _from_file(path: Path) -> dict[str, Any]:
         raise ConfigurationError(
             f"{path}: there is no setting {sorted(unknown)[0]!r}; there are: {', '.join(_NAMES)}"
         )
+    # a price file stands beside the file that names it
     if "prices" in document:
-        # a price file stands beside the file that names it
-        names = document["prices"]
-        names = [names] if isinstance(names, str) else names
+        names = _texts("prices", document["prices"])
         document["prices"] = [str(path.parent / name) for name in names]
+    if isinstance(document.get("price_data"), str):
+        document["price_data"] = str(path.parent / document["price_data"])
     return document
 
 
-def _frozen(value: Any) -> Any:
+def _texts(name: str, value: Any) -> tuple[str, ...]:
+    """One text, or several."""
+    try:
+        items = (value,) if isinstance(value, str | os.PathLike) else tuple(value)
+        return tuple(os.fspath(item) for item in items)
+    except TypeError:
+        raise ConfigurationError(f"{name}={value!r}: this takes a list of texts") from None
+
+
+def _meant(name: str, value: Any) -> Any:
+    if name == "stream_usage" and isinstance(value, str):
+        return {"*": value}  # one word for all hosts
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -208,8 +290,7 @@ def _checked(settings: Settings) -> Settings:
     for one in fields(Settings):
         value = getattr(settings, one.name)
         if one.name in ("sdks", "metric_labels", "prices"):
-            value = (value,) if isinstance(value, str | os.PathLike) else tuple(value)
-            value = tuple(os.fspath(item) for item in cast(Sequence[Any], value))
+            value = _texts(one.name, value)
             changed: dict[str, Any] = {one.name: value}
             settings = replace(settings, **changed)
         _check_type(one.name, value)
@@ -217,17 +298,72 @@ def _checked(settings: Settings) -> Settings:
             allowed = _CHOICES.get(one.name)
             if allowed is not None and word not in allowed:
                 raise ConfigurationError(f"{one.name}={word!r}: choose one of {', '.join(allowed)}")
+    _check_hosts(settings)
+    _check_names(settings)
+    _check_numbers(settings)
+    _check_token(settings.metrics_token)
+    return settings
+
+
+def _check_hosts(settings: Settings) -> None:
     for host, choice in settings.stream_usage.items():
         if choice not in ("auto", "always", "never"):
             raise ConfigurationError(
                 f"stream_usage for {host!r} is {choice!r}: choose one of auto, always, never"
             )
-    for label in settings.metric_labels:
-        if not label.isidentifier() or label.startswith("__"):
+    for host, provider in cast(Mapping[Any, Any], settings.hosts).items():
+        if not isinstance(host, str) or not host or host == "*" or "/" in host:
+            raise ConfigurationError(
+                f"hosts: {host!r} for {provider!r} is no host: say its name, as llm.corp.example or "
+                "llm.corp.example:8080"
+            )
+        known = isinstance(provider, str) and provider.strip().lower() in known_hosts.NAMED
+        # one that nobody knows may be in a price file of the user's
+        if not known and not (isinstance(provider, str) and provider.strip() and settings.prices):
+            raise ConfigurationError(
+                f"hosts: {host!r} is said to be {provider!r}: choose one of "
+                f"{', '.join(sorted(known_hosts.NAMED))}; or name the price file that has its prices"
+            )
+
+
+_NAME = re.compile("[a-zA-Z_][a-zA-Z0-9_]*")
+"""What Prometheus takes as a name everywhere, also where it could be quoted."""
+
+
+def _check_names(settings: Settings) -> None:
+    labels = settings.metric_labels
+    for label in labels:
+        if not _NAME.fullmatch(label) or label.startswith("__"):
             raise ConfigurationError(f"metric_labels: {label!r} is not a Prometheus label name")
-    if settings.namespace and not settings.namespace.isidentifier():
+        if labels.count(label) > 1:
+            raise ConfigurationError(f"metric_labels: {label!r} is there twice")
+    if settings.namespace and not _NAME.fullmatch(settings.namespace):
         raise ConfigurationError(f"namespace={settings.namespace!r} is not a Prometheus name")
-    return settings
+    if not settings.agent:
+        raise ConfigurationError("agent='': say a name, or leave it out")
+
+
+def _check_numbers(settings: Settings) -> None:
+    if settings.max_label_values == 0:
+        raise ConfigurationError("max_label_values=0: a label needs at least one value")
+    if settings.metrics_port is not None and settings.metrics_port > _LAST_PORT:
+        raise ConfigurationError(
+            f"metrics_port={settings.metrics_port}: a port is at most {_LAST_PORT}"
+        )
+
+
+_LAST_PORT = 65535
+
+
+def _check_token(token: str | None) -> None:
+    """The token itself is not shown."""
+    if token is None:
+        return
+    if not token or any(letter.isspace() or not letter.isprintable() for letter in token):
+        raise ConfigurationError(
+            "metrics_token is empty, or has a space or a control character in it: no scrape could "
+            "present it. Choose another one, or leave it out"
+        )
 
 
 _TYPES: dict[str, tuple[type, ...]] = {

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from .records import Record
-from .runtime import instrument, uninstrument
+from .runtime import current, instrument, uninstrument
 from .standin import StandIn
 
 
@@ -30,11 +30,17 @@ def llm_standin(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
 
 @pytest.fixture
 def llm_records() -> Iterator[list[Record]]:
-    """Every record of the test, in the order in which the calls ended."""
-    uninstrument()
+    """Every record of the test, in the order in which the calls ended.
+
+    Where the application is instrumented already, its runtime goes on with its own settings.
+    """
+    running = current()
     records: list[Record] = []
-    instrument(sinks=[records.append], otlp=False)
+    take = records.append
+    runtime = instrument(sinks=[take], otlp=False if running is None else None)
     try:
         yield records
     finally:
-        uninstrument()
+        runtime.remove_sink(take)
+        if running is None:
+            uninstrument()

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +16,8 @@ from click.testing import CliRunner
 
 from otel_llm_usage import __version__
 from otel_llm_usage.cli import main
+from otel_llm_usage.runtime import current
+from otel_llm_usage.settings import load
 
 ROOT = Path(__file__).parent.parent
 PRICES = """
@@ -225,10 +228,21 @@ def test_the_standin_serves_until_it_is_told_to_stop(tmp_path):
     with _command("standin", "--port", "0") as server:
         found = next(line for line in server.stdout if line.startswith("export OPENAI_BASE_URL"))
         url = found.strip().partition("=")[2].removesuffix("/v1")
-        with urllib.request.urlopen(f"{url}/__standin__/ledger", timeout=10) as answer:
+        with urllib.request.urlopen(f"{url}/__standin__/ledger", timeout=60) as answer:
             assert json.load(answer) is not None
         server.send_signal(signal.SIGTERM)
-        assert server.wait(timeout=20) == 0
+        assert server.wait(timeout=60) == 0
+
+
+def _wait_for(url, *models):
+    """Until the metrics know these models: how many seconds that takes depends on the machine."""
+    for _ in range(600):
+        with urllib.request.urlopen(url, timeout=60) as answer:
+            text = answer.read().decode()
+        if all(f'model="{model}' in text for model in models):
+            return
+        time.sleep(0.1)
+    raise AssertionError(text)
 
 
 @pytest.mark.parametrize("how", ["bounded", "interrupted"])
@@ -236,10 +250,8 @@ def test_the_demo_ends_with_two_bills_that_agree(how):
     options = ("--for", "3s") if how == "bounded" else ()
     demo = _command("demo", "--metrics-port", "0", *options)
     if how == "interrupted":
-        first = demo.stdout.readline()
-        while "Metrics:" not in first:
-            first = demo.stdout.readline()
-        time.sleep(2)
+        told = next(line for line in demo.stdout if "Metrics:" in line)
+        _wait_for(told.split()[1], "acme-unknown-1", "gemini-2.5-flash")
         demo.send_signal(signal.SIGINT)
     out = demo.communicate(timeout=90)[0]
     assert demo.returncode == 0, out
@@ -247,3 +259,157 @@ def test_the_demo_ends_with_two_bills_that_agree(how):
     assert "acme-unknown-1" in out
     assert "gemini-2.5-flash" in out
     assert "Traceback" not in out
+
+
+def test_the_demo_needs_the_sdks_and_says_so(python):
+    said = python(
+        "import sys\n"
+        "sys.modules['anthropic'] = None\n"
+        "from click.testing import CliRunner\n"
+        "from otel_llm_usage.cli import main\n"
+        "done = CliRunner().invoke(main, ['demo', '--for', '1s'])\n"
+        "print(done.exit_code, done.output)\n"
+    )
+    assert said.startswith("1 Error: the demo needs an extra: pip install 'otel-llm-usage[gemini,")
+
+
+def test_the_demo_is_disturbed_by_nothing_from_outside(tmp_path):
+    (tmp_path / "numbers").mkdir()
+    demo = _command(
+        *("demo", "--for", "3s", "--metrics-port", "0"),
+        HTTP_PROXY="http://127.0.0.1:9",
+        ALL_PROXY="http://127.0.0.1:9",
+        http_proxy="http://127.0.0.1:9",
+        OTEL_LLM_USAGE_METRICS_TOKEN="secret",
+        OTEL_LLM_USAGE_NAMESPACE="acme",
+        OTEL_LLM_USAGE_SDKS="openai",
+        PROMETHEUS_MULTIPROC_DIR=str(tmp_path / "numbers"),
+    )
+    out = demo.communicate(timeout=90)[0]
+    assert demo.returncode == 0, out
+    assert "Both bills agree" in out
+    assert re.search(r"^ *2\.\d s +[1-9]\d* calls", out, re.MULTILINE)
+    assert not list((tmp_path / "numbers").iterdir())
+
+
+def test_a_port_that_was_chosen_for_the_demo_and_is_taken_is_one_line():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        demo = _command("demo", "--for", "1s", "--metrics-port", str(port))
+        out = demo.communicate(timeout=60)[0]
+    assert demo.returncode == 2
+    assert f"Port {port} is taken" in out
+    assert "Traceback" not in out
+
+
+def test_where_no_port_was_chosen_the_demo_takes_a_free_one(monkeypatch, capsys):
+    from rich.console import Console
+
+    from otel_llm_usage import demo
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(demo, "DEFAULT_PORT", port)
+        server = demo._serve(Console(), "127.0.0.1", None)
+        server.close()
+    assert f"Port {port} is taken" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["-5s", "0s", "nan", "inf", "infinity", "1e400s", "5ms", "soon"])
+def test_a_duration_that_is_none_is_said(invoke, text):
+    started = invoke("demo", f"--for={text}")
+    assert started.exit_code == 2
+    assert "is no duration" in started.output
+
+
+@pytest.mark.parametrize("command", ["standin", "notifications"])
+def test_a_server_whose_port_is_taken_is_one_line(invoke, command):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        started = invoke(command, "--port", str(taken.getsockname()[1]))
+    assert started.exit_code == 1
+    assert re.fullmatch(r"Error: .* in use.*\n", started.output)
+
+
+@pytest.fixture
+def started(invoke, monkeypatch):
+    """What `run` would start: its environment, or what it says instead."""
+
+    def run(*options):
+        environments = []
+        monkeypatch.setattr(
+            "os.execve", lambda _, __, environment: environments.append(environment)
+        )
+        done = invoke("run", *options, "--", sys.executable, "app.py")
+        return environments[0] if environments else done
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "says"),
+    [
+        ("OTEL_LLM_USAGE_PRICES", "no-such-file.toml", "no-such-file.toml"),
+        ("OTEL_LLM_USAGE_PRICE_DATA", "no-such-file.json", "no-such-file.json"),
+        ("OTEL_LLM_USAGE_METRICS_PORT", "70000", "at most 65535"),
+        ("OTEL_LLM_USAGE_METRICS_HOST", "no-such-host.invalid", "metrics_host"),
+        ("OTEL_LLM_USAGE_METRIC_LABELS", "type", "name yours differently"),
+        ("PROMETHEUS_MULTIPROC_DIR", "no-such-directory", "writable and empty"),
+    ],
+)
+def test_run_starts_nothing_that_would_run_uncounted(started, monkeypatch, variable, text, says):
+    monkeypatch.setenv(variable, text)
+    done = started()
+    assert done.exit_code == 1
+    assert says in done.output
+    assert len(done.output.splitlines()) == 1
+
+
+def test_run_rehearses_and_leaves_nothing(started, monkeypatch, tmp_path):
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # that may pass: another worker's
+        port = str(taken.getsockname()[1])
+        assert started("--metrics-port", port)["OTEL_LLM_USAGE_METRICS_PORT"] == port
+    assert current() is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_run_without_metrics_wins_over_the_settings_file(started, tmp_path):
+    (tmp_path / "llm.toml").write_text("metrics_port = 1234\n")
+    environment = started("--no-metrics", "--config", str(tmp_path / "llm.toml"))
+    assert load({}, environment).metrics_port is None
+    environment = started("--config", str(tmp_path / "llm.toml"))
+    assert load({}, environment).metrics_port == 1234
+    assert load({}, started()).metrics_port == 9464
+
+
+def test_a_program_under_run_may_add_sinks(llm_standin, tmp_path):
+    app = tmp_path / "app.py"
+    app.write_text(
+        "import otel_llm_usage\n"
+        "otel_llm_usage.instrument(sinks=[lambda record: print('the sink got', record.model)])\n"
+        + APP
+    )
+    program = _command("run", "--no-metrics", sys.executable, app, **llm_standin.environment())
+    out = program.communicate(timeout=60)[0]
+    assert "the sink got gpt-4.1" in out
+    assert "called before" not in out
+
+
+def test_a_python_below_run_that_lacks_the_package_is_left_alone(tmp_path):
+    environment = _environment() | {"PYTHONPATH": str(ROOT / "otel_llm_usage" / "bootstrap")}
+    script = "import sys, sitecustomize; print('otel_llm_usage' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", script],  # without its installed packages
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.stdout, done.stderr) == ("False\n", "")
+
+
+def test_status_leaves_the_numbers_of_a_service_alone(tmp_path):
+    status = _command("status", "--json", PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
+    assert json.loads(status.communicate(timeout=60)[0])["sdks"]
+    assert not list(tmp_path.iterdir())

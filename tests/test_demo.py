@@ -36,13 +36,14 @@ def test_bills_that_agree_have_no_difference():
         ([BILL], [RECORD], SERVED | {"llm_tokens_total": Decimal(111)}),
         ([BILL], [RECORD], SERVED | {"llm_cost_total": Decimal("0.00029")}),
         ([], [], {"llm_tokens_total": Decimal(0), "llm_cost_total": Decimal(0)}),
+        ([BILL, BILL._replace(reported=False)], [RECORD], SERVED),
     ],
 )
 def test_every_disagreement_is_a_difference(bills, records, served):
     assert Audit(bills, records, served).differences()
 
 
-def test_what_the_wire_did_not_report_is_shown_and_not_judged():
+def test_of_what_the_wire_did_not_report_only_the_calls_are_judged():
     left = BILL._replace(reported=False, usage={"input": 100, "output": 12})
     estimated = RECORD._replace(usage_source="estimated")
     audit = Audit([BILL, left], [RECORD, estimated], SERVED)

@@ -1,6 +1,9 @@
 """What is documented is what there is."""
 
+import os
 import re
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -58,3 +61,25 @@ def test_the_page_of_the_metrics_is_what_the_code_defines():
     ]
     table = [line for line in page.splitlines() if line.startswith("| `llm_")]
     assert sorted(table) == sorted(rows)
+
+
+def test_the_shell_of_the_standin_page_runs(tmp_path):
+    page = (ROOT / "docs" / "standin.md").read_text()
+    (block,) = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "app.py").write_text(
+        "import openai\n"
+        "messages = [{'role': 'user', 'content': 'hello'}]\n"
+        "openai.OpenAI().chat.completions.create(model='gpt-4.1', messages=messages)\n"
+    )
+    (tmp_path / "standin.env").write_text("exit 7  # of an earlier time\n")
+    paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        ["sh", "-ec", block.replace("8129", "0") + "wait"],
+        cwd=tmp_path,
+        env=os.environ | {"PATH": paths, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "# billed: 1 answers" in (tmp_path / "standin.env").read_text()

@@ -1,12 +1,16 @@
 """What is public, and what importing and instrumenting may not do."""
 
+import socket
 import types
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 import otel_llm_usage
-from otel_llm_usage import ConfigurationError, instrument, uninstrument
+from otel_llm_usage import ConfigurationError, Request, instrument, uninstrument
+from otel_llm_usage.meter import Outcome
 from otel_llm_usage.runtime import current
+from otel_llm_usage.testing import llm_records
 
 
 def test_all_is_what_is_visible():
@@ -69,6 +73,11 @@ def test_instrumenting_again_after_uninstrument_takes_the_new_settings():
     ("arguments", "says"),
     [
         ({"sinks": [7]}, "can't be called"),
+        ({"sinks": print}, "a list of functions"),
+        ({"registry": 5}, "no registry"),
+        ({"metrics_port": 0, "metrics_host": "no-such-host.invalid"}, "metrics_host"),
+        ({"metrics_port": 0, "metrics_host": "192.0.2.1"}, "metrics_host"),
+        ({"metrics_port": 0, "metrics_host": "a..b"}, "metrics_host"),
         ({"prices": ["no-such-file.toml"]}, "no-such-file.toml"),
         ({"spans": "perhaps"}, "auto, always, never"),
     ],
@@ -80,17 +89,32 @@ def test_what_is_wrong_is_said_at_the_start_and_nothing_is_left_on(arguments, sa
     instrument(otlp=False)
 
 
-@pytest.mark.faults
-def test_a_port_that_is_taken_is_logged_and_no_reason_to_stop(caplog):
-    first = instrument(otlp=False, metrics_port=0)
-    port = first.server.port
-    uninstrument()
-    import socket
-
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", port))
-        taken.listen()
-        runtime = instrument(otlp=False, metrics_port=port)
+def test_a_port_that_is_taken_is_one_warning_and_no_reason_to_stop(caplog):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        runtime = instrument(otlp=False, metrics_port=taken.getsockname()[1])
         assert runtime.server is None
-        assert runtime.status()["errors"] == {"metrics_port": 1}
+        assert runtime.status()["errors"] == {}
+    (record,) = caplog.records
+    assert (record.levelname, record.exc_info) == ("WARNING", None)
     assert "metrics_port" in caplog.text
+    assert "PROMETHEUS_MULTIPROC_DIR" in caplog.text
+
+
+def test_a_second_instrument_says_that_its_providers_have_no_effect(caplog):
+    instrument(otlp=False)
+    instrument(registry=CollectorRegistry())
+    assert "called before" in caplog.text
+
+
+def test_the_records_of_a_test_leave_the_applications_runtime_running():
+    running = instrument(otlp=False, agent="application")
+    fixture = llm_records.__wrapped__()
+    records = next(fixture)
+    assert current() is running
+    request = Request("openai", "openai", "openai-api", "chat", "chat.completions", "gpt-4.1")
+    running.meter.begin(request).settle(Outcome("ok"))
+    assert [record.agent for record in records] == ["application"]
+    assert next(fixture, None) is None
+    assert current() is running
+    running.meter.begin(request).settle(Outcome("ok"))
+    assert len(records) == 1

@@ -1,11 +1,15 @@
 """Prices of a running process, and prices without one."""
 
+import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
+from click.testing import CliRunner
 
-from otel_llm_usage import ConfigurationError, instrument, price
+from otel_llm_usage import ConfigurationError, Record, Request, instrument, price
+from otel_llm_usage.cli import main
+from otel_llm_usage.meter import Outcome
 
 CONTRACT = """
 [[price]]
@@ -104,3 +108,73 @@ def test_several_billed_entries_are_one_cost():
     )
     assert (cost.status, cost.total, cost.known) == ("partial", None, Decimal("0.0003"))
     assert cost.reasons == ("unknown_model",)
+
+
+@pytest.mark.parametrize(
+    "at",
+    [float("nan"), float("inf"), 1_800_000_000_000, 10**400, 0, 1_400_000_000, True, [], b"2026"],
+)
+def test_a_number_that_is_no_second_of_our_time_is_said(at):
+    with pytest.raises(ConfigurationError, match="seconds since the epoch"):
+        price(USAGE, provider="openai", model="gpt-5", at=at)
+
+
+def test_the_terminal_and_the_program_take_the_same_of_two_price_files(tmp_path, monkeypatch):
+    for name, rate in (("list", "1"), ("contract", "3")):
+        (tmp_path / name).write_text(CONTRACT.format(rate))
+    monkeypatch.setenv("OTEL_LLM_USAGE_PRICES", f"{tmp_path / 'list'},{tmp_path / 'contract'}")
+    shown = CliRunner().invoke(main, ["prices", "show", "acme-1", "--json"])
+    rates = {rate["sku"]: rate["price"] for rate in json.loads(shown.output)[0]["rates"]}
+    assert rates["input"] == "3"
+    instrument(otlp=False)
+    assert _cost() == 3
+
+
+@pytest.mark.parametrize("content", [None, "{", '{"no": "table"}'])
+def test_price_data_that_cannot_be_used_is_said_at_the_start(tmp_path, content):
+    data = tmp_path / "data.json"
+    if content is not None:
+        data.write_text(content)
+    with pytest.raises(ConfigurationError, match=r"data\.json"):
+        instrument(otlp=False, price_data=str(data))
+
+
+REQUEST = Request("openai", "openai", "openai-api", "chat", "chat.completions", "gpt-4.1")
+
+
+def test_sinks_of_a_later_call_are_called_too_and_each_once(caplog):
+    first: list[Record] = []
+    second: list[Record] = []
+    runtime = instrument(otlp=False, sinks=[first.append])
+    assert instrument(sinks=[second.append, first.append]) is runtime
+    instrument(sinks=[second.append])
+    assert not caplog.records
+    runtime.meter.begin(REQUEST).settle(Outcome("ok"))
+    assert (len(first), len(second)) == (1, 1)
+    runtime.remove_sink(first.append)
+    runtime.meter.begin(REQUEST).settle(Outcome("ok"))
+    assert (len(first), len(second)) == (1, 2)
+
+
+def test_sinks_that_are_equal_are_not_the_same():
+    class Equal(list):
+        __call__ = list.append
+
+    one, other = Equal(), Equal()
+    instrument(otlp=False, sinks=[one])
+    runtime = instrument(sinks=[other])
+    runtime.meter.begin(REQUEST).settle(Outcome("ok"))
+    assert (len(one), len(other)) == (1, 1)
+
+
+@pytest.mark.faults
+def test_a_later_sink_that_fails_is_counted_under_its_name():
+    def broken(record):
+        raise RuntimeError("boom")
+
+    instrument(otlp=False)
+    runtime = instrument(sinks=[broken])
+    runtime.meter.begin(REQUEST).settle(Outcome("ok"))
+    (where,) = runtime.status()["errors"]
+    assert where.startswith("sink ")
+    assert where.endswith("broken")

@@ -22,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from otel_llm_usage import instrument, uninstrument
 from otel_llm_usage.errors import ConfigurationError
 from otel_llm_usage.server import MetricsServer, asgi_app, wsgi_app
 
@@ -52,7 +53,7 @@ def serve(registry: CollectorRegistry) -> Iterator[Callable[..., MetricsServer]]
 def get(
     port: int, path: str = "/metrics", method: str = "GET", host: str = "127.0.0.1", **headers: str
 ) -> tuple[int, dict[str, str], bytes]:
-    connection = http.client.HTTPConnection(host, port, timeout=10)
+    connection = http.client.HTTPConnection(host, port, timeout=60)
     connection.request(
         method, path, headers={name.replace("_", "-"): value for name, value in headers.items()}
     )
@@ -278,6 +279,7 @@ def test_as_a_wsgi_application(registry):
                 assert int(headers["content-length"]) == len(body)
                 assert right_answers(parse_text, body) == 42
             assert get(port, method="HEAD", authorization="Bearer secret")[::2] == (200, b"")
+            assert get(port, "/metrics/", authorization="Bearer secret")[0] == 200
             assert get(port, "/other")[0] == 404
         finally:
             server.shutdown()
@@ -314,6 +316,33 @@ def test_as_an_asgi_application(registry, mounted):
         await serving
 
     asyncio.run(check())
+
+
+def ask(application: Any, **environ: str) -> tuple[str, str]:
+    said: list[str] = []
+    body = application(
+        {"REQUEST_METHOD": "GET", "PATH_INFO": "/metrics", **environ},
+        lambda status, headers: said.append(status),
+    )
+    return said[0][:3], b"".join(body).decode()
+
+
+def test_a_mounted_application_takes_registry_and_token_from_the_running_runtime(registry):
+    mounted = wsgi_app()
+    own = wsgi_app(registry, "other")
+    assert ask(mounted)[0] == "200"
+    instrument(otlp=False, registry=CollectorRegistry(), metrics_token="secret")
+    assert ask(mounted)[0] == "401"
+    status, text = ask(mounted, HTTP_AUTHORIZATION="Bearer secret")
+    assert status == "200"
+    assert "llm_build_info" in text
+    assert ask(own, HTTP_AUTHORIZATION="Bearer secret")[0] == "401"
+    status, text = ask(own, HTTP_AUTHORIZATION="Bearer other")
+    assert right_answers(parse_text, text.encode()) == 42
+    uninstrument()
+    status, text = ask(mounted)
+    assert status == "200"
+    assert "llm_build_info" not in text
 
 
 def test_all_processes_are_seen_whichever_answers(python, tmp_path):

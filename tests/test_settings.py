@@ -3,7 +3,13 @@
 import pytest
 
 from otel_llm_usage.errors import ConfigurationError
-from otel_llm_usage.settings import Settings, load, otel_environment, variables
+from otel_llm_usage.settings import (
+    Settings,
+    load,
+    multiprocess_directory,
+    otel_environment,
+    variables,
+)
 
 
 def test_defaults_need_nothing():
@@ -35,8 +41,12 @@ def test_price_files_are_found_beside_the_settings_file(tmp_path):
     file = tmp_path / "llm.toml"
     file.write_text('prices = ["contract.toml"]\n')
     assert load({}, {}, file).prices == (str(tmp_path / "contract.toml"),)
-    file.write_text('prices = "contract.toml"\n')
+    file.write_text('prices = "contract.toml"\nprice_data = "data.json"\n')
     assert load({}, {}, file).prices == (str(tmp_path / "contract.toml"),)
+    assert load({}, {}, file).price_data == str(tmp_path / "data.json")
+    file.write_text("prices = 5\n")
+    with pytest.raises(ConfigurationError, match="prices=5"):
+        load({}, {}, file)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +60,8 @@ def test_price_files_are_found_beside_the_settings_file(tmp_path):
         ("STREAM_USAGE", "gateway:8080=always,api.x.ai=never", "stream_usage",
          {"gateway:8080": "always", "api.x.ai": "never"}),
         ("SDKS", "openai", "sdks", ("openai",)),
+        ("HOSTS", "llm.corp.example = groq", "hosts", {"llm.corp.example": "groq"}),
+        ("METRICS_PORT", "none", "metrics_port", None),
     ],
 )  # fmt: skip
 def test_the_environment_is_read_by_type(variable, text, name, value):
@@ -70,11 +82,62 @@ def test_the_environment_is_read_by_type(variable, text, name, value):
         ({"metric_labels": ["not a label"]}, "Prometheus label"),
         ({"namespace": "no-dashes"}, "Prometheus name"),
         ({"stream_usage": {"api.openai.com": "maybe"}}, "auto, always, never"),
+        ({"stream_usage": "maybe"}, "auto, always, never"),
+        ({"metrics_port": 65536}, "at most 65535"),
+        ({"hosts": {"llm.corp.example": 5}}, "choose one of .*groq"),
+        ({"hosts": {"llm.corp.example": "nonsense"}}, "choose one of .*groq"),
+        ({"hosts": {"https://llm.corp.example/v1": "groq"}}, "no host"),
+        ({"hosts": {"*": "groq"}}, "no host"),
+        ({"hosts": {5: "groq"}}, "no host"),
+        ({"metric_labels": ["größe"]}, "Prometheus label"),
+        ({"metric_labels": ["team", "feature", "team"]}, "'team' is there twice"),
+        ({"metric_labels": 5}, "a list of texts"),
+        ({"metric_labels": [5]}, "a list of texts"),
+        ({"namespace": "größe"}, "Prometheus name"),
+        ({"agent": ""}, "say a name"),
+        ({"max_label_values": 0}, "at least one value"),
+        ({"metrics_token": ""}, "metrics_token is empty"),
+        ({"metrics_token": "two words"}, "space or a control"),
+        ({"metrics_token": "abc\n"}, "space or a control"),
+        ({"metrics_token": "abc\x00"}, "space or a control"),
     ],
 )
 def test_what_cannot_be_meant_is_an_error_that_says_what_to_do(arguments, says):
     with pytest.raises(ConfigurationError, match=says):
         load(arguments, {})
+
+
+def test_a_host_in_the_environment_needs_a_name():
+    with pytest.raises(ConfigurationError, match="no host"):
+        load({}, {"OTEL_LLM_USAGE_HOSTS": "groq"})
+
+
+def test_one_word_about_stream_usage_means_every_host(tmp_path):
+    file = tmp_path / "llm.toml"
+    file.write_text('stream_usage = "never"\n')
+    for settings in (load({"stream_usage": "never"}, {}), load({}, {}, file)):
+        assert settings.stream_usage == {"*": "never"}
+
+
+def test_a_misspelt_variable_is_a_warning_with_the_nearest_one(caplog):
+    load({}, {"OTEL_LLM_USAGE_METRICS_PROT": "9464", "OTEL_LLM_USAGE_CONFIG": ""})
+    (record,) = caplog.records
+    assert "OTEL_LLM_USAGE_METRICS_PROT is no setting" in record.getMessage()
+    assert "is it OTEL_LLM_USAGE_METRICS_PORT?" in record.getMessage()
+
+
+def test_a_port_of_the_file_can_be_taken_back(tmp_path):
+    file = tmp_path / "llm.toml"
+    file.write_text("metrics_port = 9464\n")
+    assert load({}, {"OTEL_LLM_USAGE_METRICS_PORT": "none"}, file).metrics_port is None
+
+
+@pytest.mark.parametrize("name", ["missing", "file"])
+def test_a_directory_for_several_processes_has_to_be_there(tmp_path, name):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match=r"PROMETHEUS_MULTIPROC_DIR.* writable and empty"):
+        multiprocess_directory({"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / name)})
+    assert multiprocess_directory({"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}) == tmp_path
 
 
 @pytest.mark.parametrize(("variable", "text"), [("METRICS_PORT", "http"), ("EXEMPLARS", "maybe")])

@@ -17,4 +17,11 @@ except ImportError as error:
     if _ours is not None:
         sys.modules["sitecustomize"] = _ours
 
-importlib.import_module("otel_llm_usage").instrument()
+try:
+    _package = importlib.import_module("otel_llm_usage")
+except ImportError as error:
+    # a program below the one that was run, on a Python that lacks the package
+    if error.name != "otel_llm_usage":
+        raise
+else:
+    _package.instrument()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import TextIO
 
+from ..errors import ConfigurationError
 from ..records import NOTHING
 from .server import StandIn
 
@@ -21,7 +22,7 @@ def serve(
 ) -> None:
     """Serve until SIGINT or SIGTERM; print what to export before, and what was billed after.
 
-    No request is kept. Must be called in the main thread.
+    `ConfigurationError` where the port can't be opened. No request is kept. Must be called in the main thread.
     """
     out = sys.stdout if out is None else out
     stopped = threading.Event()
@@ -29,7 +30,14 @@ def serve(
     def stop(number: int, frame: FrameType | None) -> None:
         stopped.set()
 
-    with StandIn(host, port, seed, keep=0, deployments=deployments) as standin:
+    try:
+        opened = StandIn(host, port, seed, keep=0, deployments=deployments)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the stand-in can't be served on {host}, port {port}: {error.strerror or error}. "
+            "Choose another port, or 0 for any free one"
+        ) from None
+    with opened as standin:
         before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
             exports = (f"export {name}={value}\n" for name, value in standin.environment().items())
