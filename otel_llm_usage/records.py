@@ -184,7 +184,8 @@ class Cost(NamedTuple):
     - `priced`: every quantity had a listed rate;
     - `derived`: priced, some rate through a documented factor instead of a listed number;
     - `free`: the price list says that this is free;
-    - `prepaid`: paid in advance (provisioned throughput…): costs nothing more;
+    - `prepaid`: paid in advance (provisioned throughput…): costs nothing more. With fees on top it
+      is `priced`, and `assumed` says that the tokens are paid;
     - `not_billed`: the provider refused or failed, and bills nothing;
     - `partial`: some quantity has no known rate: `total` is unknown, `known` is what is sure;
     - `unpriced`: nothing could be priced, `reasons` says why.
@@ -196,7 +197,7 @@ class Cost(NamedTuple):
     priced_lines: tuple[PricedLine, ...] = ()
     reasons: tuple[str, ...] = ()
     """Why not: `unknown_model`, `unknown_tier`, `unknown_region`, `no_rate:<sku>`, `no_usage`,
-    `no_count:<side>`, `bad_usage`, `stream_aborted`, `no_response`, `background`."""
+    `no_count:<what>`, `bad_usage`, `stream_aborted`, `no_response`, `background`."""
     assumed: tuple[str, ...] = ()
     """What is metered per account and was assumed, such as a used-up free allowance."""
     catalogue_version: str = ""
@@ -204,6 +205,8 @@ class Cost(NamedTuple):
     """Which rate card: model, platform, tier and validity."""
     stale: bool = False
     """The price table is older than the user allows."""
+    notes: tuple[str, ...] = ()
+    """What in the usage contradicted itself and was priced all the same, see `Reading.notes`."""
 
     @property
     def total(self) -> Decimal | None:
@@ -275,6 +278,8 @@ class Record(NamedTuple):
     notes: tuple[str, ...] = ()
     estimated_kinds: tuple[str, ...] = ()
     """Which counts of an `estimated` usage are ours; the others the provider told."""
+    trace_sampled: bool = True
+    """False where the trace is not recorded: `trace_id` joins logs, but leads to no span."""
 
     @property
     def provider(self) -> str:

@@ -429,8 +429,8 @@ def price(
     platform: str | None = None,
     service_tier: str | None = None,
     at: datetime | date | float | str | None = None,
-    request: Mapping[str, Any] | None = None,
-    response: Mapping[str, Any] | None = None,
+    request: Any = None,
+    response: Any = None,
 ) -> Cost:
     """The dollars of any raw provider usage, on the same path that live calls take.
 
@@ -439,7 +439,7 @@ def price(
     tells the shape where that matters: `chat.completions`, `responses`, `messages`, `batches`…
     `at` is the time of the call: a datetime (naive means UTC), a date (12:00 UTC), an ISO string or
     seconds since the epoch; now if left out. `service_tier` is the tier that was billed; without
-    it, `request` and `response` (raw bodies, or the parts of them that matter: tier, tools,
+    it, `request` and `response` (raw bodies or SDK objects, or the parts of them that matter: tier, tools,
     grounding, `headers`) say it.
 
     Several billed entries (Anthropic's `iterations`) are added up into one cost.
@@ -518,6 +518,7 @@ def _added(costs: Sequence[Cost]) -> Cost:
         catalogue_version=costs[0].catalogue_version,
         card=" + ".join(dict.fromkeys(cost.card for cost in costs if cost.card)),
         stale=any(cost.stale for cost in costs),
+        notes=tuple(dict.fromkeys(note for cost in costs for note in cost.notes)),
     )
 
 

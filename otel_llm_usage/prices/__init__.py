@@ -11,6 +11,7 @@ from .inspection import (
     check_file,
     diff,
     overlay_differences,
+    owner,
     show,
 )
 
@@ -28,5 +29,6 @@ __all__ = [
     "load_catalogue",
     "loading",
     "overlay_differences",
+    "owner",
     "show",
 ]

@@ -16,7 +16,7 @@ from genai_prices.data_snapshot import DataSnapshot
 
 from ..errors import ConfigurationError
 from .ladder import Ladder, rescaled
-from .names import VERSION, shorter
+from .names import VERSION, shorter, tuned_stem
 
 _KINDS = {
     "input_mtok": "input",
@@ -55,7 +55,7 @@ _CONTEXTS: Mapping[str, Mapping[str, str]] = {
     "fast": {"speed": "fast"},
     "ultrafast": {"service_tier": "ultrafast"},
 }
-GUARDED = frozenset({"openai", "anthropic", "google", "azure"})
+GUARDED = frozenset({"openai", "anthropic", "google", "azure", "aws"})
 """Providers whose names are checked beyond the table's own, rather generous, matching."""
 _RESOLD = {"azure": "azure", "bedrock": "aws"}
 """Tables of platforms that sell other makers' models, too."""
@@ -147,7 +147,9 @@ class BaseTable:
     ) -> None:
         self.version = version
         self.as_of = as_of
-        self._snapshot = DataSnapshot(providers=providers, from_auto_update=False)
+        # the snapshot's own search takes `openai-proxy` for OpenAI
+        snapshot = DataSnapshot(providers=providers, from_auto_update=False)
+        self._providers = {provider.id: provider for provider in snapshot.providers}
         self._typed_in = max(typed_in, default=float("-inf"))
 
     def find(self, vendor: str, name: str, platform: str = "") -> BaseModel | None:
@@ -158,23 +160,22 @@ class BaseTable:
                 return BaseModel(model, self._typed_in)
         return None
 
+    @property
+    def vendors(self) -> Iterable[str]:
+        """Whose prices it has."""
+        return self._providers.keys()
+
     def names(self, vendor: str) -> Iterator[tuple[str, str]]:
         """Every name that is spelled out in the table, with the id of its model."""
-        provider = self._provider(vendor)
+        provider = self._providers.get(vendor)
         for model in provider.models if provider else ():
             yield model.id.lower(), model.id.lower()
             for word, text in _literals(model.match):
                 if word == "equals":
                     yield text, model.id.lower()
 
-    def _provider(self, vendor: str) -> types.Provider | None:
-        try:
-            return self._snapshot.find_provider(None, vendor, None)
-        except LookupError:
-            return None
-
     def _find(self, vendor: str, name: str) -> types.ModelInfo | None:
-        provider = self._provider(vendor)
+        provider = self._providers.get(vendor)
         if provider is None:
             return None
         for model in provider.models:
@@ -200,7 +201,10 @@ def load(data: Path | None, releases: Mapping[str, float], typed_in: Iterable[fl
 def _read(path: Path) -> list[types.Provider]:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
-        return _PROVIDERS.validate_python(_with_prices(raw))
+        found = _PROVIDERS.validate_python(_with_prices(raw))
+        if not found:
+            raise ValueError("it lists no provider")
+        return found
     except (OSError, ValueError, TypeError) as error:
         raise ConfigurationError(f"price data {path}: cannot be used: {error}") from None
 
@@ -248,6 +252,8 @@ def _is_really(model: types.ModelInfo, name: str) -> bool:
         return False
     if not model.is_match(name):
         return True  # found by its date in another spelling
+    if name.startswith("ft:"):
+        name = tuned_stem(name)  # what follows it is its owner's
     undated = shorter(name)
     for word, text in _literals(model.match):
         if word == "equals" and text in (name, undated and undated[0]):
@@ -259,5 +265,5 @@ def _is_really(model: types.ModelInfo, name: str) -> bool:
             rest = name[len(text) :]
             if VERSION.match(rest if not text.endswith("-") else f"-{rest}"):
                 return True
-    # what follows a tuned model's stem is its owner's
-    return model.id.startswith("ft:") or ".ft-" in model.id
+    # what follows the mark of Azure's tuned models is their owner's
+    return ".ft-" in model.id

@@ -10,6 +10,7 @@ from ..records import KINDS, PICO, Cost, CostStatus, PricedLine, Reading, Usage
 
 _TOOL_USE = KINDS.index("input_tool_use")
 _INPUTS = KINDS.index("output")
+_PREPAID = "the tokens are paid in advance"
 _PER_TOKEN = PICO // 10**6
 """From dollars per million tokens to pico-dollars per token."""
 
@@ -63,16 +64,19 @@ class Card(NamedTuple):
 
     def bill(self, reading: Reading, stale: bool = False) -> Cost:
         """The cost of one reading."""
-        usage, units = reading.usage, reading.units
-        bad = bool(reading.notes) and any(note.startswith("bad_usage") for note in reading.notes)
-        if self.reason:
-            return self._unknown(reading, bad, stale)
+        usage, units, notes = reading.usage, reading.units, reading.notes
         lines: list[PricedLine] = []
-        reasons: list[str] = ["bad_usage"] if bad else []
+        reasons: list[str] = []
+        if notes:
+            if "not_billed" in notes:
+                return Cost("not_billed", 0, (), (), (), self.version, self.label, stale, notes)
+            reasons = _unread(notes)
+        if self.reason:
+            return self._unknown(reading, reasons, stale)
         total, derived = 0, False
         rates, scale, assumed = self.rates, self.scale, self.assumed
         if usage is not None and not self.prepaid:
-            if not (usage[0] is not None and usage[_INPUTS] is not None):
+            if not (self.free or (usage[0] is not None and usage[_INPUTS] is not None)):
                 reasons += _untold(usage)
             if self.steps:
                 size = _size(usage)
@@ -100,12 +104,12 @@ class Card(NamedTuple):
             assumed += self._add_units(reading, rates, lines, reasons)
             total = sum([line.pico for line in lines])
         if not lines and not reasons and not self._is_said(usage, reading):
-            if "not_billed" in reading.notes:
-                return Cost("not_billed", 0, (), (), (), self.version, self.label, stale)
             reasons.append("no_usage" if reading.final else "stream_aborted")
         status: CostStatus
-        if total and not reasons and not self.prepaid:
+        if total and not reasons:
             status = "derived" if derived else "priced"
+            if self.prepaid:
+                assumed += (_PREPAID,)
         else:
             status = self._status(lines, reasons, derived)
         known = None if reasons else total
@@ -118,6 +122,7 @@ class Card(NamedTuple):
             self.version,
             self.label,
             stale,
+            notes,
         )
 
     def _is_said(self, usage: Usage | None, reading: Reading) -> bool:
@@ -177,18 +182,37 @@ class Card(NamedTuple):
         pico = _rounded(tokens * rate.pico, self.scale)
         lines.append(PricedLine("input", tokens, pico, f"{rate.source}; {unit.source}"))
 
-    def _unknown(self, reading: Reading, bad: bool, stale: bool) -> Cost:
-        usage = reading.usage
+    def _unknown(self, reading: Reading, unread: list[str], stale: bool) -> Cost:
+        """The cost where the card has no prices: of prepaid tokens nothing more, fees if known."""
+        lines: list[PricedLine] = []
+        assumed: tuple[str, ...] = ()
+        reasons = [self.reason]
         if self.prepaid:
-            return Cost("prepaid", 0, (), (), (), self.version, self.label, stale)
-        reasons: tuple[str, ...]
-        if usage is None and not reading.units:
-            reasons = ("no_usage" if reading.final else "stream_aborted",)
-        else:
-            reasons = (self.reason,)
-        if bad:
-            reasons += ("bad_usage",)
-        return Cost("unpriced", None, (), reasons, (), self.version, self.label, stale)
+            assumed = self._add_units(reading, self.rates, lines, [])
+            if not any(reading.units.values()):
+                reasons = []
+        elif reading.usage is None and not reading.units:
+            reasons = [] if unread else ["no_usage" if reading.final else "stream_aborted"]
+        reasons += unread
+        return Cost(
+            self._status(lines, reasons, derived=False),
+            None if reasons else 0,
+            tuple(lines),
+            tuple(reasons),
+            assumed,
+            self.version,
+            self.label,
+            stale,
+            reading.notes,
+        )
+
+
+def _unread(notes: Iterable[str]) -> list[str]:
+    """The reasons that a reading itself gives: what of it could not be read, or was not told."""
+    reasons = ["bad_usage"] if any(note.startswith("bad_") for note in notes) else []
+    if "cache_lifetime_unknown" in notes:
+        reasons.append("no_count:cache_storage_token_hours")
+    return reasons
 
 
 def _untold(usage: Usage) -> list[str]:

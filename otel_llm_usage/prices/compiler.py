@@ -84,7 +84,10 @@ class Compiler:
             label = f"{asked.vendor}/{spelled} {asked.platform}"
             since, until = self._window((self._fitting(asked)), asked.at, None)
             reason = "unknown_model"
-            return Card(label, since, until, self.version, reason, spelled, prepaid=prepaid)
+            units = _Sheet(self, asked, Identity((spelled,), None)).units() if prepaid else {}
+            return Card(
+                label, since, until, self.version, reason, spelled, units=units, prepaid=prepaid
+            )
         return _Sheet(self, asked, model).card(prepaid)
 
     def identify(self, asked: Question) -> Identity | None:
@@ -317,8 +320,11 @@ class _Sheet:
             label += f" {asked.region}"
         since, until = self._valid()
         version = self.compiler.version
+        units = self.units(_product(entry.factor for entry in held if entry.fees))
         if unknown:
-            return Card(label, since, until, version, unknown, model.names[0], prepaid=prepaid)
+            return Card(
+                label, since, until, version, unknown, model.names[0], units=units, prepaid=prepaid
+            )
         tier = "standard" if prepaid else asked.tier
         rated = {kind: self.rate(kind, tier) for kind in KINDS}
         if tier != "standard" and not any(rated.values()):
@@ -335,7 +341,7 @@ class _Sheet:
             rates=rates,
             scale=scale,
             steps=steps,
-            units=self._units(_product(entry.factor for entry in held if entry.fees)),
+            units=units,
             assumed=self.assumed(),
             prepaid=prepaid,
             free=all(
@@ -361,7 +367,8 @@ class _Sheet:
         ]
         return Compiler._window(scopes, self.asked.at, self.model.base)
 
-    def _units(self, factor: Fraction) -> dict[str, UnitRate]:
+    def units(self, factor: Fraction = Fraction(1)) -> dict[str, UnitRate]:
+        """What each unit costs that is not a token."""
         units = {}
         if self.model.base is not None:
             for sku, rate in self.model.base.units(self.asked.at).items():

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from ..errors import ConfigurationError
 from ..records import KINDS
 from .ladder import Ladder, Rate
+from .names import platform_word, price_list
 
 SCHEMA = 1
 TIERS = ("standard", "batch", "flex", "priority", "fast", "ultrafast", "provisioned")
@@ -200,8 +201,17 @@ def parse(document: Mapping[str, Any], name: str, *, strict: bool = False) -> En
             _wrong(name, f"{table!r} is not a list of tables", f"write [[{table}]]")
         for number, row in enumerate(rows, 1):
             taken[table].append(read(_Row(row, name, table, number, strict)))
-    _no_overlap(taken["price"])
-    base = document.get("base", {})
+    _no_overlap(
+        (price.scope, f"{tier} {kind}")
+        for price in taken["price"]
+        for tier in price.tiers
+        for kind in price.rates
+    )
+    _no_overlap((fee.scope, fee.sku) for fee in taken["fee"])
+    base = _table(document, "base", name)
+    releases, typed_in = _table(base, "releases", name), base.get("typed_in", [])
+    if not isinstance(typed_in, list):
+        _wrong(name, "base.typed_in is not a list of dates", "write typed_in = [2026-11-20]")
     as_of = document.get("as_of")
     return Entries(
         name,
@@ -213,13 +223,17 @@ def parse(document: Mapping[str, Any], name: str, *, strict: bool = False) -> En
         aliases=tuple(taken["alias"]),
         as_of=None if as_of is None else _moment(as_of, name, "as_of"),
         base_releases={
-            version: _moment(day, name, "base.releases")
-            for version, day in base.get("releases", {}).items()
+            version: _moment(day, name, "base.releases") for version, day in releases.items()
         },
-        base_typed_in=tuple(
-            _moment(day, name, "base.typed_in") for day in base.get("typed_in", [])
-        ),
+        base_typed_in=tuple(_moment(day, name, "base.typed_in") for day in typed_in),
     )
+
+
+def _table(document: Mapping[str, Any], key: str, name: str) -> Mapping[str, Any]:
+    found = document.get(key, {})
+    if not isinstance(found, Mapping):
+        _wrong(name, f"{key} is not a table", f"write [{key}] and its keys below, or remove it")
+    return found
 
 
 def _wrong(where: str, what: str, fix: str) -> NoReturn:
@@ -289,6 +303,8 @@ class _Row:
     def number(self, key: str, value: Any) -> Fraction:
         if isinstance(value, Decimal):
             value = str(value)
+        if value is None:
+            self.wrong(f"{key} is missing", f'write {key} = "…"')
         if not isinstance(value, str):
             self.wrong(
                 f"{key} = {value!r} is not a string, and a price has to be exact",
@@ -300,9 +316,14 @@ class _Row:
             self.wrong(f"{key} = {value!r} is not a number", f'write {key} = "2.50"')
         if not exact.is_finite() or exact < 0:
             self.wrong(f"{key} = {value!r} is not a price", "a price is finite and not negative")
+        # an exponent of millions would be written out in full before anybody could compare it
+        if not _WRITTEN.fullmatch(value) or (exact and abs(exact.adjusted()) > _MOST_DIGITS):
+            self.wrong(f"{key} = {value[:40]!r} is not a price", f'write it like {key} = "2.50"')
         return Fraction(exact)
 
     def numbers(self, allowed: Iterable[str]) -> dict[str, Fraction]:
+        if len(self.has("cached_input", "cache_read")) > 1:
+            self.wrong("both cached_input and cache_read are given", "keep one: they are the same")
         return {
             _SYNONYMS.get(key, key): self.number(key, self.take(key)) for key in self.has(*allowed)
         }
@@ -328,11 +349,12 @@ class _Row:
             self.wrong("source or checked_on is missing", "every packaged row names them")
         if checked is not None:
             _moment(checked, self.where, "checked_on")
+        vendor, its_platform = price_list(self.text("provider", provider))
         scope = Scope(
             where=self.where,
-            provider=self.text("provider", provider).lower(),
+            provider=vendor,
             models=tuple(name.lower() for name in names),
-            platform=self.text("platform", "*").lower(),
+            platform=platform_word(self.text("platform", its_platform)),
             since=ANCIENT if since is None else _moment(since, self.where, "valid_from"),
             until=FOREVER if until is None else _moment(until, self.where, "valid_until"),
             source=source,
@@ -347,6 +369,8 @@ class _Row:
 
 
 _RATE_KEYS = (*KINDS, *_SYNONYMS)
+_MOST_DIGITS = 30
+_WRITTEN = re.compile(r"[0-9.eE+-]{1,60}")
 
 
 def _price(row: _Row) -> Price:
@@ -354,8 +378,6 @@ def _price(row: _Row) -> Price:
         row.wrong("source is missing", 'say where the price comes from: source = "…"')
     tiers = row.tiers(["standard"])
     free = row.flag("free")
-    if row.has("input") and len(row.has("cached_input", "cache_read")) > 1:
-        row.wrong("both cached_input and cache_read are given", "keep one: they are the same")
     base = row.numbers(_RATE_KEYS)
     steps = row.take("tiers", [])
     scope = row.scope()
@@ -386,7 +408,14 @@ def _rungs(row: _Row, steps: Any) -> _Rungs:
         above = left.pop("above", None)
         if not isinstance(above, int) or isinstance(above, bool) or above <= 0:
             row.wrong("a step of tiers has no size", "write above = 200000 (a whole number)")
-        if left.pop("unlisted", False):
+        unlisted = left.pop("unlisted", False)
+        if not isinstance(unlisted, bool):
+            row.wrong(f"unlisted = {unlisted!r} is not true or false", "write unlisted = true")
+        if unlisted and left:
+            row.wrong("a step of tiers is unlisted and has rates", "keep one of them")
+        if {"cached_input", "cache_read"} <= left.keys():
+            row.wrong("both cached_input and cache_read are given", "keep one: they are the same")
+        if unlisted:
             rungs.append((above, None))
             continue
         rates = {}
@@ -436,6 +465,8 @@ def _tier(row: _Row) -> Tier:
         factors=row.numbers(_RATE_KEYS),
     )
     row.done()
+    if entry.factor is None and not entry.factors:
+        row.wrong("no factor is given", 'write factor = "0.5", or one for a kind: input = "0.5"')
     return entry
 
 
@@ -528,17 +559,15 @@ _TABLES: Mapping[str, Callable[[_Row], Any]] = {
 }
 
 
-def _no_overlap(prices: Sequence[Price]) -> None:
-    seen: dict[tuple[str, str, str, str, str], list[Price]] = {}
-    for price in prices:
-        scope = price.scope
+def _no_overlap(entries: Iterable[tuple[Scope, str]]) -> None:
+    """Refuse two entries about the same thing at the same time: one of them is a mistake."""
+    seen: dict[tuple[str, ...], list[Scope]] = {}
+    for scope, what in entries:
         for model in scope.models:
-            for tier in price.tiers:
-                for kind in price.rates:
-                    key = (scope.provider, model, scope.platform, tier, kind)
-                    for other in seen.setdefault(key, []):
-                        _check_windows(scope, other.scope, f"{tier} {kind} of {model}")
-                    seen[key].append(price)
+            others = seen.setdefault((scope.provider, model, scope.platform, what), [])
+            for other in others:
+                _check_windows(scope, other, f"{what} of {model}")
+            others.append(scope)
 
 
 def _check_windows(one: Scope, other: Scope, what: str) -> None:

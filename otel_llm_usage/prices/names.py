@@ -1,11 +1,12 @@
 """What a model is called: one spelling for the many that platforms use."""
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 _PATH = re.compile(r"^(?:.*/)?models/(?P<model>[^/]+)$")
 _BEDROCK = re.compile(
-    r"^(?:(?P<region>us-gov|global|us|eu|apac|jp|au|ca|sa|me|af|il|uk|in)\.)?"
+    r"^(?:(?P<region>us-gov|global|apac|[a-z]{2})\.(?=[a-z0-9]+\.))?"
     r"(?P<maker>[a-z0-9]+)\.(?P<model>.+)$"
 )
 _BEDROCK_VERSION = re.compile(r"(?<!claude)-v\d+(?::\d+)?(?::\d+k)?$")
@@ -17,6 +18,44 @@ VERSION = re.compile(
     r"experimental|thinking|default))*$"
 )
 """What may follow a model's name without making it another model: dates, versions, `-preview`."""
+
+
+_ALSO: Mapping[str, tuple[str, str]] = {
+    "azure.ai.openai": ("openai", "azure"),
+    "gemini": ("google", "gemini-api"),
+    "gcp.gemini": ("google", "gemini-api"),
+    "gcp.gen_ai": ("google", "*"),
+    "vertex": ("google", "vertex"),
+    "vertexai": ("google", "vertex"),
+    "vertex_ai": ("google", "vertex"),
+    "gcp.vertex_ai": ("google", "vertex"),
+    "aws.bedrock": ("anthropic", "bedrock"),
+    "bedrock": ("anthropic", "bedrock"),
+}
+"""Names of providers (those of the telemetry) that are a price list on one platform."""
+
+PLATFORMS = ("openai-api", "azure", "claude-api", "bedrock", "gemini-api", "vertex")
+"""Platforms on which the prices of one list may differ."""
+
+
+def price_list(provider: str) -> tuple[str, str]:
+    """Whose price list a provider's name means, and on which platform (`*`: on all)."""
+    name = provider.strip().lower()
+    return _ALSO.get(name, (name, "*"))
+
+
+def platform_word(platform: str) -> str:
+    """Our word for a platform, which may be told by the name of its provider.
+
+    `bedrock` and `vertex` are both: what sells there is told by the provider beside it.
+    """
+    name = platform.strip().lower()
+    if name in PLATFORMS or name not in _ALSO:
+        return _OWN_API.get(name, name)
+    return _ALSO[name][1]
+
+
+_OWN_API = {"openai": "openai-api", "anthropic": "claude-api", "google": "gemini-api"}
 
 
 class Name(NamedTuple):

@@ -19,9 +19,10 @@ _WORDS: Mapping[str, str] = {
 }
 _OWN_WORDS: Mapping[tuple[str, str], str] = {
     ("openai", "fast"): "priority",
-    ("anthropic", "priority"): "provisioned",
+    ("claude-api", "priority"): "provisioned",
 }
-"""Words that mean something else with one vendor: Anthropic's priority is committed capacity."""
+"""Words that mean something else with one vendor, or on one platform: the priority of Anthropic's
+own API is committed capacity; others that sell Claude mean a dearer tier."""
 
 _TELLING = frozenset({"openai-api", "azure", "claude-api"})
 """Platforms whose answers say the tier whenever it isn't the standard one."""
@@ -40,4 +41,5 @@ def billed(request: Request, reading: Reading) -> str:
     if said is None and request.platform not in _TELLING:
         said = request.tier
     word = (said or "standard").lower()
-    return _OWN_WORDS.get((request.vendor, word)) or _WORDS.get(word, word)
+    own = _OWN_WORDS.get((request.vendor, word)) or _OWN_WORDS.get((request.platform, word))
+    return own or _WORDS.get(word, word)

@@ -191,7 +191,13 @@ class MessagesReader(BaseReader):
         notes: list[str],
     ) -> tuple[Reading, ...]:
         readings = []
+        if not _agree(parts, self._raw):
+            # what is not in the numbers on top is billed besides them, never instead of them
+            notes.append("iterations_mismatch")
+            readings.append(self._reading(top, NOTHING)._replace(entry="message", notes=()))
+            parts = tuple(part for part in parts if word(part.get("type")) not in _ON_TOP)
         thinking = top.reasoning if top is not None else None
+        five_minutes, hour = (top.cache_write_5m, top.cache_write_1h) if top else (None, None)
         for part in parts:
             own: list[str] = []
             usage = usage_of(part, own)
@@ -204,12 +210,41 @@ class MessagesReader(BaseReader):
                 usage = usage._replace(
                     output=None if usage.output is None else usage.output - share, reasoning=share
                 )
+            if (
+                usage is not None
+                and kind in _ON_TOP
+                and usage.cache_write
+                and (five_minutes or hour)
+            ):
+                # as with the thinking: the lifetimes of the writes are told for the sum alone
+                long = min(hour or 0, usage.cache_write)
+                short = min(five_minutes or 0, usage.cache_write - long)
+                hour, five_minutes = (hour or 0) - long, (five_minutes or 0) - short
+                usage = usage._replace(
+                    cache_write=usage.cache_write - long - short or None,
+                    cache_write_5m=_plus(usage.cache_write_5m, short),
+                    cache_write_1h=_plus(usage.cache_write_1h, long),
+                )
             reading = self._reading(usage, NOTHING)
             readings.append(reading._replace(model=model, entry=kind, notes=tuple(own)))
         readings[0] = readings[0]._replace(
             units=units or NOTHING, notes=(*notes, *readings[0].notes)
         )
         return tuple(readings)
+
+
+def _agree(parts: tuple[Mapping[str, Any], ...], top: Mapping[str, Any]) -> bool:
+    """Whether the iterations that the numbers on top include add up to them."""
+    included = [part for part in parts if word(part.get("type")) in _ON_TOP]
+    return all(
+        sum(count(part, key, []) or 0 for part in included) == count(top, key, [])
+        for key in _COUNTS
+        if top.get(key) is not None
+    )
+
+
+def _plus(one: int | None, other: int) -> int | None:
+    return (one or 0) + other if other else one
 
 
 _ON_TOP = ("message", "fallback_message")

@@ -32,6 +32,7 @@ _THOUGHTS = ("thoughtsTokenCount", "total_thought_tokens")
 _TOTAL = ("totalTokenCount", "total_tokens")
 _COUNTS = (*_ANSWER, *_PROMPT, *_TOOL_USE, *_CACHED, *_THOUGHTS, *_TOTAL)
 _PROMPT_ROWS = ("promptTokensDetails", "promptTokenDetails", "input_tokens_by_modality")
+_TOOL_USE_ROWS = ("toolUsePromptTokensDetails", "tool_use_tokens_by_modality")
 _CACHE_ROWS = ("cacheTokensDetails", "cached_tokens_by_modality")
 _ANSWER_ROWS = ("candidatesTokensDetails", "responseTokensDetails", "output_tokens_by_modality")
 
@@ -49,11 +50,14 @@ _TEXT: frozenset[Any] = frozenset({"TEXT", "DOCUMENT", "MODALITY_UNSPECIFIED", 0
 """What is billed as text: documents, and what is not specified. Others nobody has a price for."""
 
 
-def usage_of(raw: Mapping[str, Any], notes: list[str], *, live: bool = False) -> Usage | None:
+def usage_of(
+    raw: Mapping[str, Any], notes: list[str], *, live: bool = False, whole: bool = False
+) -> Usage | None:
     """The kinds of a `usageMetadata` (or of an interaction's `usage`); `None` without any count.
 
     The prompt includes what was cached; tool use stands beside the prompt, thoughts beside the
     answer. A zero is not sent. `live`: the total may leave thoughts out, so nothing is taken from it.
+    `whole`: all of the answer is there, so that an answer that is not counted has no tokens.
     """
     if raw.get("promptTokenCount") is None and all(raw.get(key) is None for key in _COUNTS):
         return None
@@ -64,6 +68,9 @@ def usage_of(raw: Mapping[str, Any], notes: list[str], *, live: bool = False) ->
     total = first_count(raw, _TOTAL, notes)
     if total is not None and not live:
         prompt, answer = _explain_total(raw, prompt, tool_use, answer, thoughts, total, notes)
+    if whole and answer is None and prompt is not None and not _present(raw, _ANSWER):
+        known = prompt + (tool_use or 0) + (thoughts or 0)
+        answer = 0 if total is None or total <= known else None
     cached_rows = _rows(raw, _CACHE_ROWS, notes)
     cached = first_count(raw, _CACHED, notes)
     if cached is None and cached_rows is not None:
@@ -72,10 +79,15 @@ def usage_of(raw: Mapping[str, Any], notes: list[str], *, live: bool = False) ->
         prompt, _rows(raw, _PROMPT_ROWS, notes) or Modal(), cached, cached_rows, None, notes
     )
     out = split_output(answer, None, _rows(raw, _ANSWER_ROWS, notes) or Modal(), notes)
+    # what a tool put in is billed at the rate of its modality; only its text has a kind of its own
+    tools = split_input(
+        tool_use, _rows(raw, _TOOL_USE_ROWS, notes) or Modal(), None, None, None, notes
+    )
+    special = Modal(*map(_plus, into.special, tools.special))
     return Usage(
         into.text,
-        *into.special,
-        tool_use,
+        *special,
+        tools.text,
         into.cache_read,
         *into.cached,
         output=out.text,
@@ -84,6 +96,14 @@ def usage_of(raw: Mapping[str, Any], notes: list[str], *, live: bool = False) ->
         output_image=out.special.image,
         output_video=out.special.video,
     )
+
+
+def _plus(one: int | None, other: int | None) -> int | None:
+    return one if other is None else (one or 0) + other
+
+
+def _present(raw: Mapping[str, Any], keys: tuple[str, ...]) -> bool:
+    return any(raw.get(key) is not None for key in keys)
 
 
 def _explain_total(
@@ -239,7 +259,13 @@ class GeminiReader(BaseReader):
         """Work out the kinds, once they are asked for."""
         if self._last is not None:
             notes: list[str] = []
-            self.usage = usage_of(self._last, notes, live=self.request.endpoint == "live")
+            self.usage = usage_of(
+                self._last,
+                notes,
+                live=self.request.endpoint == "live",
+                # text that came, or a count that was there before, is no answer of nothing
+                whole=self.complete and not self.delivered and not self._lost,
+            )
             self.notes = [*notes, *(f"count_lost:{key}" for key in self._lost)]
 
     def _finished(self, reason: Any) -> None:
@@ -254,16 +280,16 @@ class GeminiReader(BaseReader):
         queries = [
             hash(query)
             for key in ("webSearchQueries", "imageSearchQueries")
-            for query in grounding.get(key) or ()
+            for query in _listed(grounding.get(key))
             if isinstance(query, str) and query
         ]
         most, seen = self._queries.get(index, (0, frozenset()))
         seen = seen.union(queries)
         self._queries[index] = max(most, len(queries), len(seen)), seen
         for chunk in mappings(grounding.get("groundingChunks")):
-            if "maps" in chunk:
+            if chunk.get("maps") is not None:
                 self._maps = True
-            elif "retrievedContext" in chunk and self.request.platform == "vertex":
+            elif chunk.get("retrievedContext") is not None and self.request.platform == "vertex":
                 self._data = True  # elsewhere file search bills tokens only
 
     def _grounding(self) -> dict[str, int | Decimal]:
@@ -290,6 +316,10 @@ class GeminiReader(BaseReader):
         self.tier = self._header_tier or self.tier
         self.units = self._grounding()
         return super().readings()
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 _RARE = re.compile(
@@ -340,9 +370,9 @@ class EmbeddingsReader(GeminiReader):
         self._count(answer.get("usageMetadata"))
         if self._last is None:
             counts = [
-                count(
+                first_count(
                     section(section(one, ("embeddings",), self.notes), ("statistics",), self.notes),
-                    "token_count",
+                    ("token_count", "tokenCount"),  # the wire's, and the one of the SDK's objects
                     self.notes,
                 )
                 for one in mappings(answer.get("predictions"))
@@ -404,18 +434,24 @@ class CacheReader(BaseReader):
         if tokens is None:
             return
         self.usage = Usage()
-        seconds = _seconds(self.request.hints.get("ttl") or answer.get("ttl"))
+        asked = self.request.hints
+        told = (_seconds(asked.get("ttl")), _seconds(answer.get("ttl")))
+        seconds = next((one for one in told if one is not None), None)
         if seconds is None:
-            seconds = _seconds_between(answer.get("createTime"), answer.get("expireTime"))
-        if seconds is None:
+            end = answer.get("expireTime") or asked.get("expires")
+            seconds = _seconds_between(answer.get("createTime"), end)
+        if seconds is None and tokens:
             self.notes.append("cache_lifetime_unknown")
-        elif tokens and seconds:
-            stored = Decimal(tokens * seconds) / 3600
-            self.units["cache_storage_token_hours"] = quantity(stored) or stored
+        else:
+            stored = Decimal(tokens * (seconds or 0)) / 3600
+            whole = quantity(stored)
+            self.units["cache_storage_token_hours"] = stored if whole is None else whole
 
 
 def _seconds(ttl: Any) -> int | Decimal | None:
-    """`"7200s"`, a number of seconds, or `{"seconds": 7200}`."""
+    """`"7200s"`, a number of seconds, `{"seconds": 7200}` or a `timedelta`."""
+    if isinstance(ttl, timedelta):
+        return quantity(_in_seconds(ttl))
     if isinstance(ttl, Mapping):
         ttl = ttl.get("seconds")
     if isinstance(ttl, str):
@@ -425,10 +461,18 @@ def _seconds(ttl: Any) -> int | Decimal | None:
 
 def _seconds_between(start: Any, end: Any) -> int | Decimal | None:
     try:
-        between = datetime.fromisoformat(end) - datetime.fromisoformat(start)
+        between = _moment(end) - _moment(start)
     except (TypeError, ValueError):
         return None
-    return quantity(Decimal(between // timedelta(microseconds=1)) / 10**6)
+    return quantity(_in_seconds(between))
+
+
+def _moment(said: Any) -> datetime:
+    return said if isinstance(said, datetime) else datetime.fromisoformat(said)
+
+
+def _in_seconds(time: timedelta) -> Decimal:
+    return Decimal(time // timedelta(microseconds=1)) / 10**6
 
 
 class InteractionsReader(GeminiReader):

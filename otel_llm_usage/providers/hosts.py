@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from ..errors import ConfigurationError
 from ..records import NOTHING
 
 
@@ -183,6 +184,33 @@ def path_of(url: str) -> str:
 def named(name: str) -> Host:
     """The provider of this name; one that nobody knows stands for itself."""
     return NAMED.get(name.strip().lower()) or _own(name)
+
+
+_ALSO_PLATFORMS: Mapping[str, str] = {
+    "foundry": "azure",
+    "azure-openai": "azure",
+    "vertex-ai": "vertex",
+    "aistudio": "gemini-api",
+}
+_PLATFORMS = frozenset({host.platform for host in NAMED.values()})
+
+
+def platform_named(name: str, host: Host) -> str:
+    """Our word for a platform, which may be told by the name of its provider.
+
+    Prices differ by platform: a word that nobody knows is an error rather than another list price.
+    """
+    said = name.strip().lower()
+    if said in _PLATFORMS or said == host.platform.lower():
+        return said if said in _PLATFORMS else host.platform
+    known = NAMED.get(said)
+    found = known.platform if known is not None else _ALSO_PLATFORMS.get(said)
+    if found is None:
+        raise ConfigurationError(
+            f"platform={name!r} is not known: leave it out, or say one of "
+            f"{', '.join(sorted(_PLATFORMS))}"
+        )
+    return found
 
 
 def _name(address: str) -> str | None:

@@ -443,6 +443,7 @@ class ResponsesReader(OpenAIReader):
         units: dict[str, int] = {}
         kinds = [word(tool.get("type")) or "" for tool in mappings(answer.get("tools"))]
         kinds = kinds or list(self.request.hints.get("tools", ()))
+        facts = {**self.request.hints, **tool_facts(answer.get("tools"))}
         preview = any(kind.startswith("web_search_preview") for kind in kinds)
         images = 0
         containers: set[str] = set()  # the fee is for the container, not for the call
@@ -458,7 +459,8 @@ class ResponsesReader(OpenAIReader):
                 units["file_search"] = units.get("file_search", 0) + 1
             elif kind == "code_interpreter_call":
                 containers.add(word(item.get("container_id")) or str(len(containers)))
-        units["code_interpreter"] = len(containers)
+        memory = facts.get("container_memory")
+        units[f"code_interpreter_{memory}" if memory else "code_interpreter"] = len(containers)
         told = section(answer, ("tool_usage",), self.notes)
         searches = count(section(told, ("web_search",), self.notes), "num_requests", self.notes)
         if searches is not None:
@@ -466,9 +468,11 @@ class ResponsesReader(OpenAIReader):
             units.pop("web_search_preview", None)
             units["web_search_preview" if preview else "web_search"] = searches
         self.units.update({sku: number for sku, number in units.items() if number})
-        self._images(answer, section(told, ("image_gen",), self.notes), images)
+        # unknown is loud: the answer's own model is not the one that drew
+        model = word(facts.get("image_model")) or "image_generation"
+        self._images(model, section(told, ("image_gen",), self.notes), images)
 
-    def _images(self, answer: Mapping[str, Any], told: Mapping[str, Any], calls: int) -> None:
+    def _images(self, model: str, told: Mapping[str, Any], calls: int) -> None:
         """Tokens of the image tool: they are billed to its own model."""
         notes: list[str] = []
         usage = image_usage(told, notes) if told else None
@@ -478,10 +482,6 @@ class ResponsesReader(OpenAIReader):
             return
         if not usage.total_tokens:
             return
-        model = "image_generation"  # unknown is loud: the answer's own model is not the one billed
-        for tool in mappings(answer.get("tools")):
-            if tool.get("type") == "image_generation":
-                model = word(tool.get("model")) or model
         self._extra = [
             Reading(
                 usage,
@@ -496,6 +496,24 @@ class ResponsesReader(OpenAIReader):
     def readings(self) -> tuple[Reading, ...]:
         """The model's reading, and that of the image tool if it was used."""
         return (*super().readings(), *(self._extra if self.billed else ()))
+
+
+def tool_facts(tools: Any) -> dict[str, str]:
+    """What of the tools that were asked for their price depends on."""
+    facts: dict[str, str] = {}
+    for tool in mappings(tools):
+        container, model = tool.get("container"), word(tool.get("model"))
+        if tool.get("type") == "image_generation" and model is not None:
+            facts["image_model"] = model
+        elif tool.get("type") == "code_interpreter" and isinstance(container, Mapping):
+            memory = word(container.get("memory_limit"))
+            if memory is not None and _MEMORY.fullmatch(memory) and memory != "1g":
+                facts["container_memory"] = memory
+    return facts
+
+
+_MEMORY = re.compile(r"[1-9]\d{0,2}g")
+"""Containers of the smallest size, 1 GB, are what is assumed where nothing is told."""
 
 
 def _is_search(item: Mapping[str, Any]) -> bool:
@@ -675,8 +693,7 @@ class TranscriptionReader(OpenAIReader):
             note_once(self.notes, "bad_usage:seconds")
             return
         self.usage = Usage()
-        if seconds:
-            self.units["audio_seconds"] = seconds
+        self.units["audio_seconds"] = seconds
 
     def event(self, data: bytes | str, name: str | None = None) -> None:
         """One event; `transcript.text.done` has the usage."""

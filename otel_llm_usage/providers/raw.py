@@ -1,12 +1,24 @@
 """From the raw usage of any provider, as somebody has it at hand, to what a price needs."""
 
+import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from ..errors import ConfigurationError
 from ..records import NOTHING, Reading, Request
 from . import tiers
 from .answers import reader, shaped
-from .hosts import AZURE, AZURE_INFERENCE, BEDROCK, VERTEX, Host, named
+from .hosts import (
+    AZURE,
+    AZURE_INFERENCE,
+    BEDROCK,
+    NAMED,
+    VERTEX,
+    Host,
+    named,
+    platform_named,
+)
 from .reading import NOT_BILLED
 from .requests import asked_region, asked_tier, hints_of
 from .values import parsed, word
@@ -14,14 +26,14 @@ from .values import parsed, word
 _ENDPOINTS: Mapping[str, str] = {
     "chat": "chat.completions",
     "completion": "completions",
-    "text_completion": "completions",
+    "textcompletion": "completions",
     "responses.compact": "responses",
     "embedding": "embeddings",
     "images.generate": "images",
     "images.edit": "images",
     "images.generations": "images",
     "images.edits": "images",
-    "image_generation": "images",
+    "imagegeneration": "images",
     "transcriptions": "audio.transcriptions",
     "translations": "audio.translations",
     "speech": "audio.speech",
@@ -31,14 +43,18 @@ _ENDPOINTS: Mapping[str, str] = {
     "beta.messages.batches": "messages",
     "generatecontent": "generate_content",
     "streamgeneratecontent": "generate_content",
-    "generate_content_stream": "generate_content",
+    "generatecontentstream": "generate_content",
     "embedcontent": "embed_content",
     "batchembedcontents": "embed_content",
+    "generateimages": "generate_images",
     "caches": "caches.create",
     "interactions.create": "interactions",
     "live.connect": "live",
     "realtime": "responses",
 }
+"""Other names of the calls, without underscores."""
+_UNBILLED = frozenset({"counttokens", "computetokens", "inputtokens", "moderations"})
+"""The last words of calls that are free: they answer with counts that nobody bills."""
 _OPERATIONS: Mapping[str, str] = {
     "chat.completions": "chat",
     "responses": "chat",
@@ -47,14 +63,22 @@ _OPERATIONS: Mapping[str, str] = {
     "embeddings": "embeddings",
     "embed_content": "embeddings",
 }
+_CLAUDE = AZURE_INFERENCE._replace(vendor="anthropic")
 _PLATFORMS: Mapping[tuple[str, str], Host] = {
     ("openai", "azure"): AZURE,
-    ("anthropic", "azure"): AZURE_INFERENCE._replace(vendor="anthropic"),
-    ("anthropic", "foundry"): AZURE_INFERENCE._replace(vendor="anthropic"),
+    ("openai", "bedrock"): NAMED["aws"],
+    ("anthropic", "azure"): _CLAUDE,
     ("anthropic", "bedrock"): BEDROCK,
     ("anthropic", "vertex"): VERTEX._replace(vendor="anthropic"),
     ("google", "vertex"): VERTEX,
 }
+_RESELLERS: Mapping[str, Host] = {
+    "azure": _CLAUDE,
+    "bedrock": BEDROCK,
+    "vertex": VERTEX._replace(vendor="anthropic"),
+    "gemini-api": VERTEX._replace(vendor="anthropic"),  # Google sells Claude on Vertex AI alone
+}
+"""Who sells Claude at Anthropic's list price, by platform."""
 
 
 def readings(
@@ -72,14 +96,25 @@ def readings(
 
     `endpoint` is the call that was made: `chat.completions`, `responses`, `messages`,
     `generate_content`, `batches`…; without it the usage's own names decide. `request` and `response` hold the other parts of the raw bodies,
-    `response["headers"]` the HTTP headers. Nothing in them makes this raise.
+    `response["headers"]` the HTTP headers. Nothing in them makes this raise; an argument that
+    cannot be meant is a `ConfigurationError`.
     """
-    host = _host(provider, platform)
-    said = (endpoint or "").strip().lower()
-    batch = "batch" in said and "batchembed" not in said
-    shape = _shape(said, host, plain(usage))
-    asked = _flat(plain(request))
-    told = plain(response)
+    _check(
+        provider=provider,
+        endpoint=endpoint,
+        platform=platform,
+        model=model,
+        service_tier=service_tier,
+    )
+    found, asked, told = _told(usage), _flat(plain(request)), plain(response)
+    counted = found if isinstance(found, Mapping) else NOTHING
+    whole = {**told, **counted}
+    called = _called(endpoint or "")
+    told_names = (word(whole.get(key)) for key in ("model", "modelVersion", "model_version"))
+    names = [name for name in (model, *told_names, word(asked.get("model"))) if name]
+    host = _host(provider, platform, called, names)
+    batch = "batch" in called and "batchembed" not in called.replace("_", "")
+    shape = _shape(called, host, counted or told, whole, names)
     described = Request(
         host.provider,
         host.vendor,
@@ -92,9 +127,12 @@ def readings(
         region=_region(host, asked),
         hints=hints_of(shape, asked),
     )
-    read = _read(described, shape, plain(usage), told)
-    if usage is not None and not isinstance(usage, Mapping) and not plain(usage):
-        read = read or (Reading(notes=("bad_json",)),)
+    if _last(called) in _UNBILLED:
+        return described, (Reading(model=names[0] if names else None, notes=(NOT_BILLED,)),)
+    read = _read(described, shape, counted, told)
+    if usage is not None and found is not counted:
+        first, *others = read or (Reading(),)
+        read = (first._replace(notes=(*first.notes, "bad_json")), *others)
     batch = batch or tiers.canonical(tiers.OPENAI, service_tier) == "batch"
     fallback = "batch" if batch else _known_tier(host, service_tier)
     return described, tuple(
@@ -105,6 +143,25 @@ def readings(
         )
         for reading in read
     )
+
+
+def _check(**arguments: Any) -> None:
+    for name, value in arguments.items():
+        if isinstance(value, str) and (value.strip() or name != "provider"):
+            continue
+        if value is not None or name == "provider":
+            raise ConfigurationError(
+                f"{name}={value!r} is no name: write it as text, such as {name}={_SUCH_AS[name]!r}"
+            )
+
+
+_SUCH_AS = {
+    "provider": "openai",
+    "endpoint": "chat.completions",
+    "platform": "azure",
+    "model": "gpt-4.1",
+    "service_tier": "batch",
+}
 
 
 def _read(
@@ -138,27 +195,62 @@ _OWN_SHAPES: Mapping[str, frozenset[str]] = {
     "anthropic": frozenset({"messages"}),
 }
 """The shapes of those whose answers are not like OpenAI's."""
+_EMBEDDING = re.compile(r"(?:^|[^a-z:])embed(?:ding)?s?(?![a-z])[^:]*$")
+_IMAGE = re.compile(r"(?:^|/)(?:chat)?gpt-image(?![a-z])[^:]*$")
+"""Models that do one thing, whatever call their usage is said to come from."""
 
 
-def _shape(endpoint: str, host: Host, usage: Mapping[str, Any]) -> str:
+def _called(endpoint: str) -> str:
+    """The call by our own name for it, as far as it has one."""
+    name = endpoint.strip().lower().removeprefix("models.")
+    for spelled in (name, name.removesuffix(".create")):
+        known = _ENDPOINTS.get(spelled.replace("_", "")) or (spelled if shaped(spelled) else None)
+        # which kind of message does not matter, but that it came in a batch
+        if known is not None and ("batch" not in spelled or known == "embed_content"):
+            return known
+    return name.removesuffix(".create")
+
+
+def _last(called: str) -> str:
+    return called.removesuffix(".count").rpartition(".")[2].replace("_", "")
+
+
+def _shape(
+    called: str,
+    host: Host,
+    counted: Mapping[str, Any],
+    whole: Mapping[str, Any],
+    names: list[str],
+) -> str:
     """The shape of the answers of this call: what its name says, else what the usage looks like."""
-    name = endpoint.removeprefix("models.")
-    stem = name.removesuffix(".create")
-    name = _ENDPOINTS.get(name) or _ENDPOINTS.get(stem) or (name if shaped(name) else stem)
+    held = (counted[key] for key in _HOLDERS if isinstance(counted.get(key), Mapping))
+    usage = next(held, counted)
+    name = _ENDPOINTS.get(called) or called
     own = _OWN_SHAPES.get(host.vendor)
+    embedding = any(_EMBEDDING.search(model.lower()) for model in names)
     if own is None or "prompt_tokens" in usage:  # the second: through an OpenAI-compatible door
+        if any(_IMAGE.search(model.lower()) for model in names):
+            return "images"
         if shaped(name):
             return name
+        if embedding:
+            return "embeddings"
         if usage.get("type") == "duration" or "seconds" in usage:
             return "audio.transcriptions"
-        return "responses" if "input_tokens" in usage else "chat.completions"
-    if name in own:
-        return name
+        if whole.get("object") == "response" or "output" in whole or "input_tokens" in usage:
+            return "responses"
+        return "chat.completions"
     if host.vendor == "anthropic":
         return "messages"
-    if "embed" in name:
+    if embedding or "embed" in name:
         return "embed_content"
+    if name in own:
+        return name
     return "interactions" if "total_input_tokens" in usage else "generate_content"
+
+
+_HOLDERS = ("usage", "usageMetadata", "usage_metadata")
+"""Where whole answers have their usage."""
 
 
 def _flat(asked: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -170,14 +262,15 @@ def _flat(asked: Mapping[str, Any]) -> Mapping[str, Any]:
     return asked
 
 
-def _host(provider: str, platform: str | None) -> Host:
+def _host(provider: str, platform: str | None, called: str, names: list[str]) -> Host:
+    """Whose price list holds, on which platform. Claude is Anthropic's wherever it is sold."""
     host = named(provider)
-    if platform is None:
-        return host
-    wanted = platform.strip().lower()
-    if wanted == host.platform:
-        return host
-    return _PLATFORMS.get((host.vendor, wanted)) or host._replace(platform=wanted)
+    wanted = host.platform if platform is None else platform_named(platform, host)
+    if wanted != host.platform:
+        host = _PLATFORMS.get((host.vendor, wanted)) or host._replace(platform=wanted)
+    messages = _ENDPOINTS.get(called, called) == "messages"
+    claude = messages or any("claude" in name.lower() for name in names)
+    return _RESELLERS.get(host.platform, host) if claude else host
 
 
 def _asked_tier(host: Host, asked: Mapping[str, Any]) -> str | None:
@@ -197,22 +290,60 @@ def _region(host: Host, asked: Mapping[str, Any]) -> str | None:
 
 
 def plain(value: Any) -> Mapping[str, Any]:
-    """As a mapping: what is one, JSON of one, or an object that can become one; else empty."""
-    if isinstance(value, Mapping):
-        return value
+    """As a mapping: what is one, JSON of one, or an object that can become one; else empty.
+
+    What is inside becomes plain, too. The SDKs' objects name everything that they do not have:
+    such a null says no more than a key that is missing, and is left out.
+    """
+    found = _told(value)
+    return found if isinstance(found, Mapping) else NOTHING
+
+
+def _told(value: Any) -> Any:
     if isinstance(value, str | bytes | bytearray):
-        found = parsed(bytes(value) if isinstance(value, bytearray) else value)
-        return found if isinstance(found, Mapping) else NOTHING
-    for name in ("model_dump", "to_dict", "dict"):
+        value = parsed(bytes(value) if isinstance(value, bytearray) else value)
+    return _bare(value, _DEEPEST)
+
+
+_DEEPEST = 40
+"""Levels of nesting: no answer has as many, and what holds itself has no end."""
+
+
+def _bare(value: Any, depth: int) -> Any:
+    if value is None or isinstance(value, str | bytes | int | float) or not depth:
+        return value
+    if isinstance(value, Mapping):
+        return {key: _bare(item, depth - 1) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_bare(item, depth - 1) for item in value]
+    fields = _fields(value)
+    return value if fields is None else _bare(fields, depth - 1)
+
+
+def _fields(value: Any) -> Mapping[str, Any] | None:
+    """What an object holds, if it is one that can tell."""
+    if isinstance(value, type):
+        return None
+    for name, options in _DUMPS:
         dump = getattr(value, name, None)
         if callable(dump):
             try:
-                found = dump()
-            except (TypeError, ValueError, AttributeError):
+                found = dump(**options)
+            except (TypeError, ValueError, AttributeError, RecursionError):
                 continue
             if isinstance(found, Mapping):
                 return found
-    return NOTHING
+    if dataclasses.is_dataclass(value):
+        return {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
+    return None
+
+
+_DUMPS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("model_dump", {"warnings": False}),  # of what an SDK's newer server sent
+    ("model_dump", {}),
+    ("to_dict", {}),
+    ("dict", {}),
+)
 
 
 def _camel(value: Any) -> Any:

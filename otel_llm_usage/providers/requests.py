@@ -10,6 +10,7 @@ from ..records import NOTHING, Request
 from . import tiers
 from .gemini import model_name
 from .hosts import ANTHROPIC, Host, Place, locate, overridden, path_of
+from .openai import tool_facts
 from .values import header, word
 
 
@@ -57,7 +58,7 @@ _MODEL_PATH = re.compile(r"/model/([^/]+)/(invoke|invoke-with-response-stream)$"
 _RAW_PREDICT = re.compile(r"/models/([^/:]+(?:%3A[^/:]+)*):(rawPredict|streamRawPredict)$")
 _DEPLOYMENT = re.compile(r"/(?:deployments|engines)/([^/]+)/")
 _LOCATION = re.compile(r"(?:^|/)locations/([^/]+)/")
-_GEOGRAPHY = re.compile(r"(us|eu|apac|jp|au|ca|us-gov|global)\.(?=[a-z0-9-]+\.)")
+_GEOGRAPHY = re.compile(r"(us-gov|global|apac|[a-z]{2})\.(?=[a-z0-9]+\.)")
 _HOST_REGION = re.compile(
     r"^(?:([a-z0-9-]+)-aiplatform\.|aiplatform\.(us|eu)\.rep\.|bedrock-[a-z-]+\.([a-z0-9-]+)\.)"
 )
@@ -200,11 +201,15 @@ def hints_of(
     tools = _tools(body.get("tools"))
     if tools:
         hints["tools"] = tools
+        if endpoint == "responses":
+            hints.update(tool_facts(body["tools"]))
     betas = _betas(body, headers)
     if betas:
         hints["betas"] = betas
     if endpoint == "caches.create" and body.get("ttl") is not None:
         hints["ttl"] = body["ttl"]
+    elif endpoint == "caches.create" and _either(body, "expireTime", "expire_time") is not None:
+        hints["expires"] = _either(body, "expireTime", "expire_time")
     elif endpoint == "audio.speech" and isinstance(body.get("input"), str):
         hints["characters"] = len(body["input"])
     elif endpoint == "images" and isinstance(body.get("n"), int):
@@ -227,13 +232,19 @@ def _tools(tools: Any) -> tuple[str, ...]:
             if kind not in ("function", "custom"):
                 kinds[kind] = None
             continue
-        for key in tool:  # Gemini: {"google_search": {}}
-            if isinstance(key, str) and key not in (
-                "functionDeclarations",
-                "function_declarations",
+        for key, value in tool.items():  # Gemini: {"google_search": {}}
+            if (
+                isinstance(key, str)
+                and value is not None
+                and key not in ("functionDeclarations", "function_declarations")
             ):
                 kinds[_snake(key)] = None
     return tuple(kinds)
+
+
+def _either(body: Mapping[str, Any], wire: str, snake: str) -> Any:
+    found = body.get(wire)
+    return body.get(snake) if found is None else found
 
 
 @lru_cache(maxsize=256)

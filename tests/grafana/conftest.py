@@ -3,8 +3,8 @@
 import fcntl
 import json
 import os
+import re
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -112,8 +112,6 @@ def prometheus(blocks: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     place = tmp_path_factory.mktemp("prometheus")
     shutil.copytree(blocks, place / "data")
     (place / "prometheus.yml").write_text("global: {}\n")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
     with (place / "log").open("w") as log:
         process = subprocess.Popen(
             [
@@ -121,25 +119,28 @@ def prometheus(blocks: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                 f"--config.file={place / 'prometheus.yml'}",
                 f"--storage.tsdb.path={place / 'data'}",
                 "--storage.tsdb.retention.time=10y",
-                f"--web.listen-address={address}",
+                "--web.listen-address=127.0.0.1:0",
             ],
             stdout=log,
             stderr=log,
         )
         try:
-            _wait(process, f"http://{address}/-/ready", place / "log")
-            yield Prometheus(f"http://{address}")
+            yield Prometheus(_ready(process, place / "log"))
         finally:
             process.terminate()
             process.wait(PATIENCE)
 
 
-def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+def _ready(process: subprocess.Popen[bytes], log: Path) -> str:
+    """Its URL, once it answers; it takes a free port by itself, and its log says which."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError(f"no Prometheus at {url}:\n{log.read_text()}")
+        if told := re.search(r'"Listening on" address=(\S+)', log.read_text()):
+            url = f"http://{told[1]}"
+            try:
+                with urllib.request.urlopen(f"{url}/-/ready", timeout=5):
+                    return url
+            except OSError:
+                pass
+        time.sleep(0.1)
+    raise AssertionError(f"no Prometheus:\n{log.read_text()}")

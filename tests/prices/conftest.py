@@ -52,6 +52,8 @@ def asking(catalogue: Catalogue) -> Ask:
             tier=asked_tier,
         )
         kinds = {kind: count for kind, count in counts.items() if kind in KINDS}
+        if any(count is not None for count in kinds.values()):
+            kinds = {"input": 0, "output": 0, **kinds}  # an answer tells both sides
         units = {sku: count for sku, count in counts.items() if sku not in KINDS}
         reading = Reading(
             Usage(**kinds) if kinds else None,

@@ -16,6 +16,7 @@ from otel_llm_usage.prices import (
     diff,
     load_catalogue,
     overlay_differences,
+    owner,
     show,
 )
 from otel_llm_usage.records import Reading, Request, Usage
@@ -24,7 +25,7 @@ from .conftest import asking, noon
 
 PRICE = '[[price]]\nprovider = "openai"\nmodel = "gpt-9"\nsource = "s"\ninput = "{}"\n'
 REQUEST = Request("openai", "openai", "openai-api", "chat", "chat.completions", model="gpt-9")
-READING = Reading(Usage(input=10**6))
+READING = Reading(Usage(input=10**6, output=0))
 
 
 class TestLoading:
@@ -45,8 +46,8 @@ class TestLoading:
             "from otel_llm_usage.records import *\n"
             "c = load_catalogue(stale_after_days=10**6); c.warm(); before = set(sys.modules)\n"
             "q = Request('openai', 'openai', 'openai-api', 'chat', 'chat', model='gpt-4o')\n"
-            "assert c.price(q, Reading(Usage(input=4)), 1.79e9).total\n"
-            "assert c.price(q._replace(model='gpt-77'), Reading(Usage(input=4)), 1.79e9).reasons\n"
+            "assert c.price(q, Reading(Usage(input=4, output=0)), 1.79e9).total\n"
+            "assert c.price(q._replace(model='gpt-77'), Reading(Usage(input=4, output=0)), 1.79e9).reasons\n"
             "assert set(sys.modules) == before, set(sys.modules) - before\n"
         )
 
@@ -60,7 +61,7 @@ class TestLoading:
             "from otel_llm_usage.records import *\n"
             "q = Request('openai', 'openai', 'openai-api', 'chat', 'chat', model='gpt-4o')\n"
             "c = load_catalogue(stale_after_days=10**6)\n"
-            "assert c.price(q, Reading(Usage(input=4)), 1.79e9).total\n"
+            "assert c.price(q, Reading(Usage(input=4, output=0)), 1.79e9).total\n"
         )
 
 
@@ -187,6 +188,67 @@ class TestLookingInside:
         assert changed["gpt-9", "input"] == (None, 1)
         assert ("gpt-4o", "output") not in changed
 
+    def test_a_check_tells_what_patterns_and_platforms_change(self, tmp_path: Path) -> None:
+        file = tmp_path / "prices.toml"
+        file.write_text(
+            '[[discount]]\nprovider = "anthropic"\nfactor = "0.5"\n'
+            '[[fee]]\nprovider = "openai"\nplatform = "azure"\nmodels = ["gpt-4o"]\n'
+            'sku = "web_search"\nper_1k = "7"\n'
+            '[[multiplier]]\nprovider = "openai"\nmodels = ["gpt-4o"]\nfactor = "2"\n'
+            'when = { region = "eu" }\n'
+            '[[alias]]\nname = "prod"\nmodel = "claude-opus-5"\n'
+        )
+        report = check_file(file, at=noon("2026-11-20"))
+        changed = {(one.model, one.sku): (one.before, one.after) for one in report.differences}
+        assert changed["claude-opus-5", "input"] == (5, Decimal("2.5"))
+        assert changed["gpt-4o azure", "web_search"] == (Decimal("0.014"), Decimal("0.007"))
+        assert changed["gpt-4o eu", "input"] == (Decimal("2.5"), 5)
+        assert changed["prod", "output"] == (None, Decimal("12.5"))
+        alias = report.cards[0]
+        assert (alias.vendor, alias.reason, alias.model) == ("anthropic", "", "claude-opus-5")
+        assert report.entries["discount"] == report.entries["multiplier"] == 1
+        assert report.warnings == ()
+
+    def test_a_check_warns_of_names_that_nobody_has(self, tmp_path: Path) -> None:
+        file = tmp_path / "prices.toml"
+        file.write_text(
+            PRICE.format(1).replace("openai", "opeani") + PRICE.format(1) + 'platform = "azur"\n'
+        )
+        first, second = check_file(file, at=noon("2026-11-20")).warnings
+        assert "did you mean 'openai'" in first
+        assert "[[price]] 2" in second
+        assert "did you mean 'azure'" in second
+
+    def test_a_card_shows_how_long_its_numbers_hold(self) -> None:
+        days = []
+        for model in ("gemini-3.8-flash", "gpt-4"):
+            (card,) = show(
+                load_catalogue(),
+                model,
+                vendor=owner(load_catalogue(), model, at=1.795e9),
+                at=1.795e9,
+            )
+            days.append((card.since, card.until))
+        assert days[0][1] == noon("2027-01-01") - 43_200
+        assert days[1] == (None, None)
+
+    def test_a_card_is_shown_under_its_providers_names(self) -> None:
+        (card,) = show(load_catalogue(), "gemini-2.0-flash", vendor="vertex", at=1.795e9)
+        assert (card.vendor, card.platform) == ("google", "vertex")
+        assert card.rates[0].price == Decimal("0.15")
+
+    @pytest.mark.parametrize(
+        ("model", "vendor"),
+        [
+            ("text-embedding-004", "google"),
+            ("text-embedding-3-small", "openai"),
+            ("claude-opus-5", "anthropic"),
+            ("nobody-1", "openai"),
+        ],
+    )
+    def test_a_model_is_found_with_its_owner(self, model: str, vendor: str) -> None:
+        assert owner(load_catalogue(), model, at=1.795e9) == vendor
+
     def test_a_broken_file_is_told_by_its_check(self, tmp_path: Path) -> None:
         file = tmp_path / "prices.toml"
         file.write_text("x = 1")
@@ -233,8 +295,8 @@ class TestTheTableWeStandOn:
             types.ClauseRegex: {"regex"},
             DataSnapshot: {"providers", "from_auto_update"},
         }
-        for owner, names in wanted.items():
-            assert names <= {field.name for field in dataclasses.fields(owner)}, owner
+        for kind, names in wanted.items():
+            assert names <= {field.name for field in dataclasses.fields(kind)}, kind
         assert callable(types.ModelInfo.get_prices)
         assert callable(types.Provider.find_model)
         assert callable(DataSnapshot.find_provider)

@@ -191,6 +191,8 @@ class TestWhatAFileChanges:
 
 PRICE = '[[price]]\nprovider = "openai"\nmodel = "m"\nsource = "s"\n'
 
+FEE = '[[fee]]\nprovider = "google"\nsku = "web"\n'
+
 BROKEN = [
     ("not = [valid", "not valid TOML"),
     ('colour = "red"', "unknown key 'colour'"),
@@ -237,6 +239,20 @@ BROKEN = [
     ('[[alias]]\nname = "x"', "model is missing"),
     ('[[kind]]\nprovider = "openai"\nkind = "smell"\nas = "input"', "'smell'"),
     ('[[tier]]\nprovider = "openai"\nfactor = "0.5"', "tier is missing"),
+    ('[[tier]]\nprovider = "openai"\ntier = "flex"', "no factor"),
+    ("base = 3", "write [base]"),
+    ("[base]\ntyped_in = 3", "typed_in = [2026-11-20]"),
+    ("[base]\nreleases = 3", "write [releases]"),
+    (PRICE + 'input = "1e400000000"', 'write it like input = "2.50"'),
+    (PRICE + 'input = "1e-400000000"', 'write it like input = "2.50"'),
+    (PRICE + 'input = " 1_0 "', 'write it like input = "2.50"'),
+    (PRICE + 'cached_input = "1"\ncache_read = "0.5"', "keep one"),
+    (PRICE + 'input = "1"\ntiers = [{ above = 5, cached_input = "1", cache_read = "1" }]', "keep one"),
+    (PRICE + 'input = "1"\ntiers = [{ above = 5, unlisted = "no" }]', "unlisted = true"),
+    (PRICE + 'input = "1"\ntiers = [{ above = 5, unlisted = true, input = "9" }]', "keep one"),
+    ('[[multiplier]]\nprovider = "openai"', 'factor is missing; write factor = "…"'),
+    ('[[discount]]\nprovider = "openai"', 'factor is missing; write factor = "…"'),
+    (FEE + 'each = "1"\n' + FEE + 'each = "2"', "another price"),
 ]  # fmt: skip
 
 
@@ -263,6 +279,29 @@ def test_a_message_names_the_entry(tmp_path: Path) -> None:
 def test_a_missing_file_is_a_configuration_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read"):
         load_catalogue([tmp_path / "nothing.toml"])
+
+
+@pytest.mark.parametrize(
+    ("provider", "platform", "vendor", "where"),
+    [
+        ("gcp.gemini", None, "google", "gemini-api"),
+        ("gcp.vertex_ai", None, "google", "vertex"),
+        ("azure.ai.openai", None, "openai", "azure"),
+        ("bedrock", None, "anthropic", "bedrock"),
+        ("openai", "azure.ai.openai", "openai", "azure"),
+        ("google", "vertexai", "google", "vertex"),
+        ("openai", "openai", "openai", "openai-api"),
+    ],
+)
+def test_a_price_list_goes_by_the_names_of_its_platforms(
+    tmp_path: Path, provider: str, platform: str | None, vendor: str, where: str
+) -> None:
+    file = tmp_path / "prices.toml"
+    row = PRICE.replace('"openai"', f'"{provider}"') + 'input = "7"\n'
+    file.write_text(row + (f'platform = "{platform}"\n' if platform else ""))
+    ask = asking(load_catalogue([file]))
+    assert ask("m", vendor=vendor, platform=where, input=10**6).total == 7
+    assert ask("m", vendor=vendor, platform="groq", input=10**6).total is None
 
 
 def test_windows_that_follow_each_other_are_fine(tmp_path: Path) -> None:

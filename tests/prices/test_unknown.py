@@ -1,12 +1,14 @@
 """What has no price is loud: never zero, never a guess, always with a reason."""
 
 import logging
+from decimal import Decimal
 
 import pytest
 
-from otel_llm_usage.prices import load_catalogue
+from otel_llm_usage.prices import Catalogue, load_catalogue
+from otel_llm_usage.records import Reading, Request, Usage
 
-from .conftest import Ask, asking
+from .conftest import Ask, asking, noon
 
 LOOK_ALIKES = [
     ("openai", "my-gpt-4-proxy"),
@@ -33,6 +35,13 @@ LOOK_ALIKES = [
     ("anthropic", "claude-sonnet-5-6"),
     ("anthropic", "claude-haiku-4-5-mini"),
     ("nobody", "gpt-4o"),
+    ("openai-proxy", "gpt-4o"),
+    ("Azure OpenAI", "gpt-4o"),
+    ("not-anthropic", "claude-opus-5"),
+    ("vertexai-x", "claude-opus-5"),
+    ("openai", "text-moderation-foo"),
+    ("openai", "ft:gpt-3.5-turbo-foo:acme"),
+    ("google", "gemma-3-99b-foo"),
 ]
 
 
@@ -41,6 +50,57 @@ def test_a_look_alike_is_unknown(ask: Ask, vendor: str, model: str) -> None:
     cost = ask(model, vendor=vendor, input=1000, output=10)
     assert (cost.status, cost.total) == ("unpriced", None)
     assert cost.reasons == ("unknown_model",)
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["anthropic.claude-opus-4-55-v1:0", "us.anthropic.claude-sonnet-4-5-foo-v1:0"],
+)
+def test_a_look_alike_on_bedrock_is_unknown(ask: Ask, model: str) -> None:
+    assert ask(model, platform="bedrock", input=1000).reasons == ("unknown_model",)
+
+
+@pytest.mark.parametrize(
+    ("model", "rate"),
+    [
+        ("us-gov.anthropic.claude-opus-4-6-v1", "5.5"),
+        ("us-gov.anthropic.claude-opus-5", "6"),
+        ("us-gov.anthropic.claude-3-5-sonnet-20240620-v1:0", "3"),
+        ("us.anthropic.claude-sonnet-4-20250514-v1:0", "3"),
+        ("global.anthropic.claude-opus-4-6-v1", "5"),
+        ("kr.anthropic.claude-opus-4-6-v1", None),
+        ("kr.anthropic.claude-opus-4-1-20250805-v1:0", "15"),
+    ],
+)
+def test_a_region_of_bedrock_that_nobody_lists_is_unknown_since_claude_4_5(
+    ask: Ask, model: str, rate: str | None
+) -> None:
+    cost = ask(model, platform="bedrock", input=100_000)
+    assert cost.total == (Decimal(rate) / 10 if rate else None)
+    assert cost.reasons == (() if rate else ("unknown_region",))
+
+
+@pytest.mark.parametrize(("region", "known"), [("eu-west-3", True), ("mars-1", False)])
+def test_a_region_of_aws_is_known_or_loud(ask: Ask, region: str, known: bool) -> None:
+    cost = ask("claude-opus-4-6", platform="bedrock", region=region, input=1)
+    assert cost.reasons == (() if known else ("unknown_region",))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "gemini-2.5-flash-native-audio-preview-12-2025",
+        "gemini-2.5-flash-image",
+        "gemini-3-pro-image-preview",
+        "gemini-2.5-computer-use-preview-10-2025",
+        "gemini-2.5-flash-preview-tts",
+    ],
+)
+@pytest.mark.parametrize("tier", ["flex", "priority"])
+def test_a_tier_of_the_family_is_not_one_of_its_every_member(
+    ask: Ask, model: str, tier: str
+) -> None:
+    assert ask(model, tier=tier, input=1000).reasons == ("unknown_tier",)
 
 
 def test_a_tuned_model_that_answers_as_its_base_is_not_priced_as_its_base(ask: Ask) -> None:
@@ -144,7 +204,39 @@ def test_what_is_paid_in_advance_costs_nothing_more(ask: Ask, model: str, tier: 
 
 
 def test_fees_are_charged_on_prepaid_capacity(ask: Ask) -> None:
-    assert str(ask("claude-opus-4-8", tier="priority", input=1, web_search=2).total) == "0.02"
+    cost = ask("claude-opus-4-8", tier="priority", input=1, web_search=2)
+    assert (cost.status, str(cost.total)) == ("priced", "0.02")
+    assert "the tokens are paid in advance" in cost.assumed
+
+
+def test_fees_of_an_unknown_model_are_not_prepaid(ask: Ask) -> None:
+    cost = ask("claude-zzz", tier="priority", input=1, web_search=3)
+    assert (cost.status, cost.total, cost.reasons) == ("partial", None, ("unknown_model",))
+    assert str(cost.known) == "0.03"
+
+
+@pytest.mark.parametrize("platform", ["bedrock", "vertex"])
+def test_priority_is_prepaid_on_anthropics_own_api_alone(ask: Ask, platform: str) -> None:
+    cost = ask("claude-sonnet-4-5", tier="priority", platform=platform, input=1000)
+    assert (cost.total, cost.reasons) == (None, ("unknown_tier",))
+
+
+@pytest.mark.parametrize("model", ["gpt-4-turbo", "gpt-4.5-preview", "chatgpt-4o-latest"])
+def test_models_that_do_not_reason_pay_the_dearer_search(ask: Ask, model: str) -> None:
+    assert str(ask(model, input=0, web_search_preview=1).total) == "0.025"
+
+
+def test_what_is_free_is_free_whichever_side_is_told(catalogue: Catalogue) -> None:
+    request = Request("openai", "openai", "openai-api", "chat", "x", "omni-moderation-latest")
+    cost = catalogue.price(request, Reading(Usage(input=900)), noon("2026-11-20"))
+    assert (cost.status, cost.total) == ("free", 0)
+
+
+def test_a_cost_says_what_contradicted_itself(ask: Ask) -> None:
+    notes = ("total_mismatch:2", "cache_exceeds_input")
+    assert ask("gpt-4o", input=1, notes=notes).notes == notes
+    assert ask("gpt-9", input=1, notes=notes).notes == notes
+    assert ask("gpt-4o", input=1).notes == ()
 
 
 class TestTiers:
