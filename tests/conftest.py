@@ -67,7 +67,7 @@ def python():
         env = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
         env |= {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", **environment}
         done = subprocess.run(
-            [sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=120
+            [sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=300
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

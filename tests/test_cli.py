@@ -124,7 +124,7 @@ def test_a_day_that_is_none_is_said(invoke):
 
 def test_status_says_what_is_patched_from_where_with_which_prices():
     status = _command("status", "--json")
-    found = json.loads(status.communicate(timeout=60)[0])
+    found = json.loads(status.communicate(timeout=240)[0])
     for sdk in ("google", "openai", "anthropic"):
         facts = found["sdks"][sdk]
         assert set(facts["seams"].values()) == {"patched"}
@@ -132,7 +132,7 @@ def test_status_says_what_is_patched_from_where_with_which_prices():
         assert facts["version"]
     assert {layer["name"] for layer in found["prices"]} == {"overlay", "genai-prices"}
     assert all(layer["as_of"] for layer in found["prices"])
-    table = _command("status").communicate(timeout=60)[0]
+    table = _command("status").communicate(timeout=240)[0]
     assert "BaseClient._build_request" in table
     assert "patched" in table
     assert "openai/_base_client.py" in "".join(table.split())
@@ -147,7 +147,7 @@ def test_run_instruments_a_program_that_knows_nothing_of_it(llm_standin, tmp_pat
     program = _command(
         "run", "--metrics-port", "0", "--", sys.executable, str(app), **llm_standin.environment()
     )
-    out = program.communicate(timeout=60)[0]
+    out = program.communicate(timeout=240)[0]
     assert program.returncode == 0, out
     assert "the app ran" in out
     assert re.search(r'llm_tokens_total\{.*model="gpt-4\.1-.*type="output".*\} [1-9]', out)
@@ -164,7 +164,7 @@ def test_run_keeps_the_programs_own_sitecustomize_arguments_and_exit_code(tmp_pa
         "--their-option",
         PYTHONPATH=f"{ROOT}{os.pathsep}{tmp_path}",
     )
-    out = program.communicate(timeout=60)[0]
+    out = program.communicate(timeout=240)[0]
     assert "their sitecustomize" in out
     assert "['--their-option']" in out
     assert program.returncode == 7
@@ -218,7 +218,7 @@ def test_opentelemetry_instrument_finds_us(llm_standin, tmp_path):
         ),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     assert "the app ran" in done.stdout, done.stderr
     assert "'patched'" in done.stdout
@@ -253,7 +253,7 @@ def test_the_demo_ends_with_two_bills_that_agree(how):
         told = next(line for line in demo.stdout if "Metrics:" in line)
         _wait_for(told.split()[1], "acme-unknown-1", "gemini-2.5-flash")
         demo.send_signal(signal.SIGINT)
-    out = demo.communicate(timeout=90)[0]
+    out = demo.communicate(timeout=240)[0]
     assert demo.returncode == 0, out
     assert "Both bills agree, to the token and to the micro-dollar." in out
     assert "acme-unknown-1" in out
@@ -276,7 +276,7 @@ def test_the_demo_needs_the_sdks_and_says_so(python):
 def test_the_demo_is_disturbed_by_nothing_from_outside(tmp_path):
     (tmp_path / "numbers").mkdir()
     demo = _command(
-        *("demo", "--for", "3s", "--metrics-port", "0"),
+        *("demo", "--for", "5s", "--metrics-port", "0"),
         HTTP_PROXY="http://127.0.0.1:9",
         ALL_PROXY="http://127.0.0.1:9",
         http_proxy="http://127.0.0.1:9",
@@ -285,10 +285,10 @@ def test_the_demo_is_disturbed_by_nothing_from_outside(tmp_path):
         OTEL_LLM_USAGE_SDKS="openai",
         PROMETHEUS_MULTIPROC_DIR=str(tmp_path / "numbers"),
     )
-    out = demo.communicate(timeout=90)[0]
+    out = demo.communicate(timeout=240)[0]
     assert demo.returncode == 0, out
     assert "Both bills agree" in out
-    assert re.search(r"^ *2\.\d s +[1-9]\d* calls", out, re.MULTILINE)
+    assert re.search(r"^ *[2-4]\.\d s +[1-9]\d* calls", out, re.MULTILINE)
     assert not list((tmp_path / "numbers").iterdir())
 
 
@@ -296,7 +296,7 @@ def test_a_port_that_was_chosen_for_the_demo_and_is_taken_is_one_line():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         demo = _command("demo", "--for", "1s", "--metrics-port", str(port))
-        out = demo.communicate(timeout=60)[0]
+        out = demo.communicate(timeout=240)[0]
     assert demo.returncode == 2
     assert f"Port {port} is taken" in out
     assert "Traceback" not in out
@@ -390,7 +390,7 @@ def test_a_program_under_run_may_add_sinks(llm_standin, tmp_path):
         + APP
     )
     program = _command("run", "--no-metrics", sys.executable, app, **llm_standin.environment())
-    out = program.communicate(timeout=60)[0]
+    out = program.communicate(timeout=240)[0]
     assert "the sink got gpt-4.1" in out
     assert "called before" not in out
 
@@ -404,12 +404,12 @@ def test_a_python_below_run_that_lacks_the_package_is_left_alone(tmp_path):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     assert (done.stdout, done.stderr) == ("False\n", "")
 
 
 def test_status_leaves_the_numbers_of_a_service_alone(tmp_path):
     status = _command("status", "--json", PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
-    assert json.loads(status.communicate(timeout=60)[0])["sdks"]
+    assert json.loads(status.communicate(timeout=240)[0])["sdks"]
     assert not list(tmp_path.iterdir())

@@ -24,7 +24,7 @@ MESSAGE = {
 
 def post(url, body, **headers):
     request = urllib.request.Request(url, data=body, headers=headers)
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         return answer.status
 
 

@@ -41,7 +41,7 @@ def served(llm_standin) -> dict[str, set[str]]:
         next(stream)
         stream.close()
     guard.count("a test")
-    with urllib.request.urlopen(runtime.server.url, timeout=10) as answer:
+    with urllib.request.urlopen(runtime.server.url, timeout=60) as answer:
         text = answer.read().decode()
     found: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(text):
