@@ -1,6 +1,6 @@
 """`make stack`: the chain from a token to a notification, live on loopback.
 
-Without a duration it runs until Ctrl-C. With one (`make stack FOR=60s`) it drives a budget of $50 a
+Without a duration the agents of the demo, and some that spend more, work until Ctrl-C. With one (`make stack FOR=60s`) it drives a budget of $50 a
 minute through its warning and its limit into the next minute, and fails (exit 1) unless the warning,
 the critical and the resolved notification come within that time, with the right amounts.
 """
@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from otel_llm_usage import Budget, instrument, uninstrument
+from otel_llm_usage.demo import Workload
 from otel_llm_usage.notifications import Notification, Receiver
 from otel_llm_usage.standin import StandIn
 
@@ -56,7 +57,10 @@ def _run(stack: ExitStack, seconds: float | None) -> int:
     print(f"budget        {BUDGET.name}: ${BUDGET.limit_usd} for the {BUDGET.period}", flush=True)
     until(lambda: servers.query("llm_budget_limit_usd"), 60, "the first scrape")
     if seconds is None:
-        _work_for_ever(spender)
+        workload = Workload(standin.url)  # the agents of `make demo`, for the boards and the rules
+        stack.callback(workload.stop)
+        workload.start()
+        _spend_for_ever(spender)
     try:
         _prove(spender, receiver, seconds or 0)
     except TimeoutError as error:
@@ -66,7 +70,8 @@ def _run(stack: ExitStack, seconds: float | None) -> int:
     return 0
 
 
-def _work_for_ever(spender: Spender) -> None:
+def _spend_for_ever(spender: Spender) -> None:
+    """Through the budget in less than a minute, over and over."""
     while True:
         for who, dollars in (("critic", 1), ("researcher", 3), ("writer", "0.50")):
             spender.spend(who, dollars)

@@ -6,6 +6,7 @@ import socketserver
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -14,7 +15,7 @@ import pytest
 from otel_llm_usage import Budget, instrument, uninstrument
 from otel_llm_usage.notifications import Receiver
 from otel_llm_usage.standin import StandIn
-from stack.servers import Servers, until
+from stack.servers import Servers, get, until
 from stack.workload import Spender
 
 pytestmark = pytest.mark.servers
@@ -89,6 +90,12 @@ class Chain:
 
         return until(find, PATIENCE, f"{status} {alert}")
 
+    def just_recorded(self):
+        """Whether Prometheus has made its recordings of who spends, moments ago."""
+        groups = get(f"{self.servers.prometheus}/api/v1/rules")["data"]["groups"]
+        (last,) = (one["lastEvaluation"] for one in groups if one["name"] == "llm_spend")
+        return datetime.now(UTC) - datetime.fromisoformat(last) < timedelta(seconds=10)
+
     def states(self):
         """Each alert that Alertmanager knows, and whether another one inhibits it."""
         return {
@@ -146,6 +153,9 @@ def chain(tmp_path) -> Iterator[Chain]:
 
 
 def test_a_budget_from_its_first_dollar_to_its_next_period(chain):
+    # Who spends is recorded once a minute, and told as recorded. Right after a recording of nothing
+    # there is a minute in which the counters themselves are told, to the cent.
+    until(chain.just_recorded, PATIENCE, "the recordings")
     chain.spend("critic", 100)  # somebody else's money
     chain.spend("researcher", "39.99")
     time.sleep(5)
