@@ -155,14 +155,15 @@ class Runtime:
         with _lock:
             if _runtime is self:
                 _runtime = None
-        self.engine.remove()
-        settle_live()
+        guard.call("close", self.engine.remove)
+        guard.call("close", settle_live)
         finalisers.finish()
         self._mounted.close()
         if self.server is not None:
             guard.call("close", self.server.close)
         guard.call("close", self.telemetry.shutdown)
         guard.call("close", self.metrics.close)
+        guard.call("close", self._spending.close)
 
     def flush(self) -> None:
         """Push what has not been pushed. Streams that are being read go on."""
@@ -588,6 +589,7 @@ def _at_exit() -> None:
         finalisers.finish()
         # the last push of what we started; providers of the application end by themselves
         guard.call("close", _runtime.telemetry.shutdown)
+        guard.call("close", _runtime._spending.close)
 
 
 atexit.register(_at_exit)

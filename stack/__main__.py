@@ -6,6 +6,7 @@ the critical and the resolved notification come within that time, with the right
 """
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -110,8 +111,9 @@ def _expect(
     for words in (amount, resets):
         if words not in told["description"]:
             raise TimeoutError(f"{what}: {words!r} is not in {told['description']!r}")
-    if "researcher" not in told["top_spenders"]:
-        raise TimeoutError(f"{what}: who spent it is not told")
+    spent = f"researcher {amount.partition(' ')[0]}"
+    if spent not in told["top_spenders"]:
+        raise TimeoutError(f"{what}: {spent!r} is not in {told['top_spenders']!r}")
 
 
 def _came(receiver: Receiver, status: str, alert: str) -> Callable[[], Notification | None]:
@@ -124,7 +126,13 @@ def _came(receiver: Receiver, status: str, alert: str) -> Callable[[], Notificat
 
 def _duration(text: str) -> float:
     number, unit = text.rstrip("smh"), text[len(text.rstrip("smh")) :]
-    return float(number) * {"": 1, "s": 1, "m": 60, "h": 3600}[unit]
+    try:
+        seconds = float(number) * {"": 1, "s": 1, "m": 60, "h": 3600}[unit]
+    except (ValueError, KeyError):
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration: say 60s or 2m")
+    return seconds
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """A budget as its owner says it, in code or in the settings file."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import tzinfo
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -12,13 +13,14 @@ from ..records import NOTHING, PICO, BudgetThreshold, Record
 from .periods import PERIODS, Period, zone
 
 _LONGEST_NAME = 100
-_OF_RECORDS: Mapping[str, Callable[[Record], str | None]] = {
-    "agent": lambda record: record.agent,
-    "model": lambda record: record.model,
-    "provider": lambda record: record.provider,
-    "operation": lambda record: record.operation,
-    "platform": lambda record: record.request.platform,
-    "tier": lambda record: record.tier,
+_OF_RECORDS: Mapping[str, Callable[[Record], tuple[str | None, ...]]] = {
+    "agent": lambda record: (record.agent,),
+    # `gpt-5` is asked for, and `gpt-5-2025-08-07` answers: either name means it
+    "model": lambda record: (record.model, record.request.model),
+    "provider": lambda record: (record.provider,),
+    "operation": lambda record: (record.operation,),
+    "platform": lambda record: (record.request.platform,),
+    "tier": lambda record: (record.tier,),
 }
 """What of a record `match` may ask for by a fixed name; every other name is one of its labels."""
 
@@ -40,7 +42,7 @@ class Budget:
     name: str
     limit_usd: Decimal
     period: Period
-    match: Mapping[str, tuple[str, ...]]
+    match: Mapping[str, tuple[str, ...]] = field(hash=False)
     timezone: str
     thresholds: tuple[Decimal, ...]
     on_threshold: Callable[[BudgetThreshold], None] | None = field(compare=False, repr=False)
@@ -56,15 +58,16 @@ class Budget:
         thresholds: Sequence[Amount] = ("0.5", "0.8", "0.9", "1"),
         on_threshold: Callable[[BudgetThreshold], None] | None = None,
     ) -> None:
-        if not _is_text(name) or not 0 < len(name) <= _LONGEST_NAME:
+        if not _is_text(name) or not 0 < len(name) <= _LONGEST_NAME or not _is_plain(name):
             raise ConfigurationError(
-                f"budget: name={name!r} has to be a text of 1 to {_LONGEST_NAME} characters"
+                f"budget: name={name!r} has to be a text of 1 to {_LONGEST_NAME} characters that "
+                "can be read, without blanks around it"
             )
         if period not in PERIODS:
             raise _wrong(name, f"period={period!r}: choose one of {', '.join(PERIODS)}")
         if on_threshold is not None and not callable(on_threshold):
             raise _wrong(name, f"on_threshold={on_threshold!r} can't be called")
-        if not _is_text(timezone):
+        if not _is_text(timezone) or timezone == "localtime":
             raise _wrong(name, f"timezone={timezone!r} is no name of a time zone")
         zone(timezone)
         checked = {
@@ -93,10 +96,15 @@ class Budget:
         """Whether this record is spent from this budget."""
         for name, allowed in self.match.items():
             of_record = _OF_RECORDS.get(name)
-            value = record.labels.get(name) if of_record is None else of_record(record)
-            if value not in allowed:
+            values = (record.labels.get(name),) if of_record is None else of_record(record)
+            if not any(value in allowed for value in values):
                 return False
         return True
+
+    def __reduce__(self) -> tuple[Callable[[], "Budget"], tuple[()]]:
+        # a worker may be given it: a view of a mapping can't be pickled
+        said = {one.name: getattr(self, one.name) for one in fields(self)}
+        return partial(Budget, **{**said, "match": dict(self.match)}), ()
 
 
 def parse(said: Iterable[Budget | Mapping[str, Any]]) -> tuple[Budget, ...]:
@@ -119,7 +127,7 @@ def _budget(number: int, said: Any) -> Budget:
         return said
     if not isinstance(said, Mapping):
         raise ConfigurationError(f"budgets: entry {number} is {said!r}, not a table or a Budget")
-    unknown = sorted(set(said) - set(_KEYS))
+    unknown = sorted(map(str, set(said) - set(_KEYS)))
     if unknown:
         raise ConfigurationError(
             f"budgets: entry {number} has a key {unknown[0]!r}; there are: {', '.join(_KEYS)}"
@@ -134,21 +142,34 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
+def _is_plain(name: str) -> bool:
+    """Whether it stays what it is on a metric."""
+    return name == name.strip() and name.isprintable()
+
+
 def _wrong(name: str, what: str) -> ConfigurationError:
     return ConfigurationError(f"budget {name!r}: {what}")
 
 
 def _amount(name: str, what: str, value: Any) -> Decimal:
     try:
-        if isinstance(value, bool):
+        if isinstance(value, bool) or not isinstance(value, Decimal | int | float | str):
             raise TypeError
+        if isinstance(value, str) and "_" in value:
+            raise ValueError
         # 0.1 means a tenth, not the binary fraction beside it
         amount = Decimal(str(value) if isinstance(value, float) else value)
     except (TypeError, ValueError, InvalidOperation):
         raise _wrong(name, f"{what}={value!r} is no number") from None
     if not amount.is_finite() or amount <= 0:
         raise _wrong(name, f"{what}={value!r} has to be more than zero")
+    if not _LEAST <= amount <= _MOST:
+        raise _wrong(name, f"{what}={value!r} can't be meant: take {_LEAST} to {_MOST:,}")
     return amount
+
+
+_LEAST, _MOST = Decimal("0.000001"), Decimal(10**12)
+"""A micro-dollar, and more than there is."""
 
 
 def _thresholds(name: str, said: Any) -> tuple[Decimal, ...]:

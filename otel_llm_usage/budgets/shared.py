@@ -8,21 +8,24 @@ import threading
 import time
 from pathlib import Path
 
-from .stores import Change
+from .stores import Change, renew_in_children
 
 _LAYOUT = struct.Struct("<d16s")
 """Beginning of the period, and the total as a 128-bit integer: dollars in pico outgrow 64 bits."""
 
-_TRIES = 50
-_NAP = 0.0001
-"""Seconds between two tries to get a lock that another process holds for microseconds."""
+_TRIES = 20
+"""How often a lock is tried, without a pause, that another process holds for microseconds."""
+
+_LAST_TRIES = 500
+_NAP = 0.002
+"""Seconds between two tries at the end, when there is no later call to wait for."""
 
 
 class SharedFileStore:
     """Totals of all processes that share a directory; one small file for each budget.
 
-    A process that cannot get the lock at once keeps the amount and adds it with the next one: no
-    call of the host waits for another process.
+    A process that cannot get the lock at once keeps the amount and adds it with the next one, or when
+    it ends: no call of the host waits for another process.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -30,6 +33,7 @@ class SharedFileStore:
         self._files: dict[str, int] = {}
         self._owed: dict[str, int] = {}
         self._lock = threading.RLock()
+        renew_in_children(self)
 
     def add(self, key: str, start: float, pico: int) -> Change | None:
         """See `Store`."""
@@ -52,7 +56,26 @@ class SharedFileStore:
         """See `Store`."""
         with self._lock:
             began, total = _read(self._file(key))
-            return (total if began >= start else 0) + self._owed.get(key, 0)
+            # what is still owed is not shown: a total must not shrink when another process is asked
+            return total if began >= start else 0
+
+    def close(self) -> None:
+        """See `Store`."""
+        with self._lock:
+            for key, owed in list(self._owed.items()):
+                began, _ = _read(self._file(key))
+                for _ in range(_LAST_TRIES):
+                    if not owed or self.add(key, began, 0) is not None:
+                        break
+                    time.sleep(_NAP)
+            for file in self._files.values():
+                os.close(file)
+            self._files.clear()
+
+    def renew(self) -> None:
+        """In a forked child: nobody holds the lock, and the parent pays what it owes."""
+        self._lock = threading.RLock()
+        self._owed.clear()
 
     def _file(self, key: str) -> int:
         file = self._files.get(key)
@@ -64,14 +87,12 @@ class SharedFileStore:
 
 
 def _locked(file: int) -> bool:
-    for turn in range(_TRIES):
+    for _ in range(_TRIES):
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            if turn < _TRIES - 1:
-                time.sleep(_NAP)
-        else:
-            return True
+            continue
+        return True
     return False
 
 

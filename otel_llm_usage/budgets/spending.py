@@ -32,6 +32,7 @@ class Spending:
     ) -> None:
         """`on_change` is told of each budget whose spending grew. `clock`: seconds since the epoch."""
         self._accounts = tuple(_Account(budget, store, clock) for budget in budgets)
+        self._store = store
         self._on_change = on_change
 
     def __call__(self, record: Record) -> None:
@@ -49,6 +50,10 @@ class Spending:
                 account.spend(pico)
                 if self._on_change is not None:
                     self._on_change(account.status())
+
+    def close(self) -> None:
+        """Nothing is spent any more."""
+        self._store.close()
 
     def statuses(self) -> tuple[BudgetStatus, ...]:
         """How each budget stands now."""

@@ -1,7 +1,10 @@
 """Where the spending of a period is kept: what a store is, and the one in memory."""
 
 import threading
+import weakref
 from typing import NamedTuple, Protocol
+
+from .. import forks
 
 
 class Change(NamedTuple):
@@ -22,6 +25,10 @@ class Store(Protocol):
         """What was spent in the period that began at `start`."""
         ...
 
+    def close(self) -> None:
+        """Add what still has to be added, and let go of everything."""
+        ...
+
 
 class MemoryStore:
     """Totals of this process alone; they begin at zero with it."""
@@ -29,6 +36,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._totals: dict[str, tuple[float, int]] = {}
         self._lock = threading.RLock()
+        renew_in_children(self)
 
     def add(self, key: str, start: float, pico: int) -> Change:
         """See `Store`."""
@@ -42,3 +50,30 @@ class MemoryStore:
         """See `Store`."""
         began, total = self._totals.get(key, (start, 0))
         return total if began >= start else 0
+
+    def close(self) -> None:
+        """See `Store`: there is nothing to do."""
+
+    def renew(self) -> None:
+        """In a forked child: nobody holds the lock."""
+        self._lock = threading.RLock()
+
+
+class Renewed(Protocol):
+    """What a forked child has to renew."""
+
+    def renew(self) -> None: ...
+
+
+_living: "weakref.WeakSet[Renewed]" = weakref.WeakSet()
+
+
+def renew_in_children(store: Renewed) -> None:
+    """A thread of the parent may have held the lock of this store when the process forked."""
+    _living.add(store)
+
+
+@forks.in_child
+def _renew() -> None:
+    for store in list(_living):
+        store.renew()

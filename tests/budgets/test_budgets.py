@@ -1,5 +1,7 @@
 """Budgets: whose calls they cover, what is spent, and that each threshold is told once."""
 
+import copy
+import pickle
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -159,6 +161,14 @@ def test_a_clock_that_goes_back_loses_nothing(clock):
         ({"limit_usd": "much"}, "no number"),
         ({"limit_usd": True}, "no number"),
         ({"limit_usd": None}, "no number"),
+        ({"limit_usd": "1_000"}, "no number"),
+        ({"limit_usd": (0, (1, 2), 0)}, "no number"),
+        ({"limit_usd": "1e-13"}, "can't be meant"),
+        ({"limit_usd": "1e400"}, "can't be meant"),
+        ({"name": " "}, "without blanks"),
+        ({"name": "a\nb"}, "can be read"),
+        ({"name": "\ud800"}, "can be read"),
+        ({"timezone": "localtime"}, "no name"),
         ({"period": "fortnight"}, "minute, hour, day, week, month, quarter, year"),
         ({"timezone": "Middle/Earth"}, "tzdata"),
         ({"timezone": 1}, "no name"),
@@ -219,6 +229,12 @@ def test_a_wrong_file_is_an_error_at_the_start(tmp_path, budgets, says):
         load({}, {}, file)
 
 
+def test_a_budget_can_be_given_to_a_worker_and_kept_in_a_set():
+    budget = Budget(name="a", limit_usd=1, match={"agent": "x"}, timezone="Europe/Berlin")
+    assert pickle.loads(pickle.dumps(budget)) == copy.deepcopy(budget) == budget
+    assert len({budget, copy.copy(budget)}) == 1
+
+
 def test_the_same_name_may_have_two_periods():
     assert len(parse([{"name": "a", "limit_usd": 1, "period": p} for p in ("day", "month")])) == 2
 
@@ -229,13 +245,21 @@ def test_a_budget_is_what_calls_of_its_agent_cost(llm_standin):
     from otel_llm_usage import agent
 
     records = []
-    budget = Budget(name="team", limit_usd=50, match={"agent": "researcher"})
-    runtime = instrument(otlp=False, sinks=[records.append], budgets=[budget])
+    budgets = [
+        Budget(name="agent", limit_usd=50, match={"agent": "researcher"}),
+        Budget(name="model", limit_usd=50, match={"model": ["gpt-4.1"]}),
+        Budget(name="answer", limit_usd=50, match={"model": "gpt-4.1-2025-04-14"}),
+        Budget(name="another", limit_usd=50, match={"model": "gpt-4"}),
+    ]
+    runtime = instrument(otlp=False, sinks=[records.append], budgets=budgets)
     with openai.OpenAI() as client:
         for name in ("researcher", "critic", "researcher"):
             with agent(name):
                 client.chat.completions.create(
                     model="gpt-4.1", messages=[{"role": "user", "content": "hello"}]
                 )
-    (status,) = runtime.budgets()
-    assert status.spent_usd == records[0].cost_usd + records[2].cost_usd > 0
+    of_agent, of_model, of_answer, of_another = (status.spent_usd for status in runtime.budgets())
+    assert of_agent == records[0].cost_usd + records[2].cost_usd > 0
+    assert of_model == of_answer == sum(record.cost_usd for record in records)
+    assert records[0].model != "gpt-4.1"  # it is asked for by this name, and answers by another
+    assert of_another == 0

@@ -91,7 +91,7 @@ def test_a_lock_that_another_process_holds_loses_nothing(tmp_path):
         os._exit(0)
     os.read(held[0], 1)
     assert store.add("team", 1.0, 7) is None
-    assert store.total("team", 1.0) == 12
+    assert store.total("team", 1.0) == 5  # what is owed is not shown before it is paid
     os.write(go[1], b".")
     os.waitpid(child, 0)
     assert store.add("team", 1.0, 1) == (5, 13)
@@ -122,3 +122,97 @@ def test_a_new_period_begins_at_zero_and_an_old_one_is_past(tmp_path):
     assert store.total("team", 2.0) == 3
     assert store.total("team", 3.0) == 0
     assert store.add("other", 2.0, 1) == (0, 1)
+
+
+def _held_by_another_process(file):
+    """A child that holds the file's lock until it is told to go."""
+    held, go = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        import fcntl
+
+        lock = os.open(file, os.O_RDWR)
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        os.write(held[1], b".")
+        os.read(go[0], 1)
+        os._exit(0)
+    os.read(held[0], 1)
+
+    def release():
+        os.write(go[1], b".")
+        os.waitpid(child, 0)
+        for end in (*held, *go):
+            os.close(end)
+
+    return release
+
+
+def test_what_a_parent_owes_its_child_does_not_pay_and_the_end_pays_it(tmp_path):
+    store = SharedFileStore(tmp_path)
+    store.add("team", 1.0, 1)
+    (file,) = tmp_path.iterdir()
+    release = _held_by_another_process(file)
+    assert store.add("team", 1.0, 1000) is None
+    release()
+    child = os.fork()
+    if child == 0:
+        store.add("team", 1.0, 1)
+        store.close()
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert store.total("team", 1.0) == 2
+    store.close()
+    assert SharedFileStore(tmp_path).total("team", 1.0) == 1002
+
+
+def test_a_child_that_is_forked_while_a_thread_spends_can_spend(python, tmp_path):
+    script = """
+import os, sys, threading, time
+from pathlib import Path
+from otel_llm_usage.budgets import MemoryStore
+from otel_llm_usage.budgets.shared import SharedFileStore
+
+stores = [MemoryStore(), SharedFileStore(Path(sys.argv[1] if len(sys.argv) > 1 else os.environ["PLACE"]))]
+for store in stores:
+    held, go = threading.Event(), threading.Event()
+
+    def hold():
+        with store._lock:
+            held.set()
+            go.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(30)
+    child = os.fork()
+    if child == 0:
+        store.add("team", 1.0, 1)
+        os._exit(0)
+    go.set()
+    thread.join()
+    for _ in range(300):
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+        time.sleep(0.1)
+    else:
+        os.kill(child, 9)
+        raise SystemExit("the child hangs")
+    assert status == 0
+print("well")
+"""
+    out = python(
+        script,
+        PLACE=str(tmp_path),
+        PYTHONWARNINGS="error,ignore:This process:DeprecationWarning",
+    )
+    assert out.strip() == "well"
+
+
+def test_a_store_that_is_closed_keeps_no_file_open(tmp_path):
+    before = len(os.listdir("/proc/self/fd"))
+    store = SharedFileStore(tmp_path)
+    for number in range(20):
+        store.add(f"budget {number}", 1.0, 1)
+    store.close()
+    assert len(os.listdir("/proc/self/fd")) == before

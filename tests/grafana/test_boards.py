@@ -189,7 +189,8 @@ def test_what_each_minute_added_is_recorded_alike_of_every_counter(recording):
     (rule,) = (rule for rule in ledger.rules() if rule["record"] == recording.name)
     expr = re.sub(r"(?<=\() | (?=\))", "", " ".join(rule["expr"].split()))
     counter, by = f"llm_{recording.of}_total", ", ".join(recording.by)
-    added = f"({counter} - last_over_time({counter}[2h] offset 1m)) >= 0 or {counter}"
+    now = f"last_over_time({counter}[1m])"
+    added = f"({now} - last_over_time({counter}[2h] offset 1m)) >= 0 or {now}"
     over = recording.name.replace("model_", "type_model_", 1)
     assert expr in (f"sum by ({by}) ({added})", f"sum by ({by}) ({over})")
 
