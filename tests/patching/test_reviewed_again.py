@@ -28,6 +28,16 @@ from otel_llm_usage.standin import Answer
 ASK = {"model": "gpt-4.1", "messages": [{"role": "user", "content": "hello"}], "stream": True}
 
 
+def collected(there):
+    """Collect until it is true: a collection does nothing while another thread is inside one."""
+    for _ in range(400):
+        gc.collect()
+        if there():
+            return True
+        time.sleep(0.01)
+    return False
+
+
 def texts(client, **more):
     return [
         chunk.choices[0].delta.content for chunk in client.chat.completions.create(**ASK, **more)
@@ -301,11 +311,7 @@ def test_where_another_package_holds_the_request_we_do_not_ask_and_count_failure
         llm_standin.script(status=429, times=2)
         with pytest.raises(openai.RateLimitError):
             texts(client)
-    gc.collect()
-    for _ in range(400):
-        if len(records) == 2:
-            break
-        time.sleep(0.01)
+    assert collected(lambda: len(records) == 2)
     assert [record.status for record in records] == ["ok", "error"]
 
 
@@ -473,8 +479,7 @@ def test_a_client_class_of_the_applications_is_not_kept_alive(llm_standin):
         return weakref.ref(Client)
 
     kept = once()
-    gc.collect()
-    assert kept() is None
+    assert collected(lambda: kept() is None)
 
 
 def test_a_retry_after_another_call_in_between_is_still_one_call(llm_standin, llm_records):
