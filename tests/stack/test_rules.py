@@ -1,5 +1,6 @@
 """The rules: promtool's own tests, that these tests can fail, and that every name exists."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -146,7 +147,8 @@ def expressions():
                     yield re.sub(r"%q", '"x"', asked)
 
 
-def test_every_metric_and_label_of_the_rules_is_served(served):
+def known(served):
+    """Every metric that can be asked for, with its labels: served, recorded, or Prometheus's own."""
     names = dict(served)
     for rule in RECORDINGS:
         by = re.search(r"by \(([\w, ]+)\)", rule["expr"])
@@ -154,13 +156,34 @@ def test_every_metric_and_label_of_the_rules_is_served(served):
         labels = set(by[1].split(", ")) if by else set(level.split("_"))
         assert "_".join(sorted(level.split("_"))) == "_".join(sorted("_".join(labels).split("_")))
         names[rule["record"]] = labels
-    names["up"] = {"job", "instance"}
-    used = [pair for text in expressions() for pair in selectors(promql_parser.parse(text))]
-    assert len(used) > 40
+    return names | {key: {"job", "instance"} for key in ("up", "scrape_duration_seconds")}
+
+
+def all_are_known(texts, names):
+    used = [pair for text in texts for pair in selectors(promql_parser.parse(text))]
     for name, labels in used:
         assert name in names, name
         assert labels <= names[name] | {"job", "instance"}, (name, labels)
+    return used
+
+
+def test_every_metric_and_label_of_the_rules_is_served(served):
+    names = known(served)
+    assert len(all_are_known(expressions(), names)) > 40
     for rule in RECORDINGS:
         (group,) = re.findall(r"^sum by \(([\w, ]+)\)", rule["expr"].strip()) or [""]
         for name, _ in selectors(promql_parser.parse(rule["expr"])):
             assert set(filter(None, group.split(", "))) <= names[name], rule["record"]
+
+
+@pytest.mark.parametrize("board", ["llm-spend", "llm-measurement"])
+def test_every_metric_and_label_of_the_boards_is_served(served, board):
+    document = json.loads((ROOT / "grafana" / "dashboards" / f"{board}.json").read_text())
+    asked = re.findall(r'"expr": ("(?:[^"\\]|\\.)*")', json.dumps(document))
+    texts = [
+        re.sub(r"\$__(?:rate_interval|range|interval)", "5m", json.loads(one)) for one in asked
+    ]
+    names = known(served)
+    assert len(all_are_known(texts, names)) > 20
+    for name, label in re.findall(r"label_values\((\w+)[^)]*?, (\w+)\)", json.dumps(document)):
+        assert label in names[name]
