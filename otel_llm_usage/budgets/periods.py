@@ -1,6 +1,7 @@
 """Calendar periods: when the one around a moment began, and when it ends."""
 
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from math import floor
 from typing import Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -33,8 +34,9 @@ def bounds(period: Period, moment: float, where: tzinfo) -> tuple[float, float]:
     seconds = _SECONDS.get(period)
     if seconds is not None:
         offset = datetime.fromtimestamp(moment, where).utcoffset() or timedelta()
-        start = moment - (moment + offset.total_seconds()) % seconds
-        return start, start + seconds
+        whole = floor(moment)  # in whole seconds: fractions would not meet the period before
+        start = whole - (whole + int(offset.total_seconds())) % seconds
+        return float(start), float(start + seconds)
     today = datetime.fromtimestamp(moment, where).date()
     first = _first_day(period, today)
     return _midnight(first, where), _midnight(_next(period, first), where)

@@ -35,12 +35,12 @@ class SharedFileStore:
         self._lock = threading.RLock()
         renew_in_children(self)
 
-    def add(self, key: str, start: float, pico: int) -> Change | None:
+    def add(self, key: str, start: float, pico: int, *, patient: bool = False) -> Change | None:
         """See `Store`."""
         with self._lock:
             owed = self._owed.pop(key, 0) + pico
             file = self._file(key)
-            if not _locked(file):
+            if not _locked(file, patient=patient):
                 self._owed[key] = owed
                 return None
             try:
@@ -62,12 +62,6 @@ class SharedFileStore:
     def close(self) -> None:
         """See `Store`."""
         with self._lock:
-            for key, owed in list(self._owed.items()):
-                began, _ = _read(self._file(key))
-                for _ in range(_LAST_TRIES):
-                    if not owed or self.add(key, began, 0) is not None:
-                        break
-                    time.sleep(_NAP)
             for file in self._files.values():
                 os.close(file)
             self._files.clear()
@@ -86,11 +80,13 @@ class SharedFileStore:
         return file
 
 
-def _locked(file: int) -> bool:
-    for _ in range(_TRIES):
+def _locked(file: int, *, patient: bool) -> bool:
+    for _ in range(_LAST_TRIES if patient else _TRIES):
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
+            if patient:
+                time.sleep(_NAP)
             continue
         return True
     return False

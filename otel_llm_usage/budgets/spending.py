@@ -52,7 +52,9 @@ class Spending:
                     self._on_change(account.status())
 
     def close(self) -> None:
-        """Nothing is spent any more."""
+        """Nothing is spent any more: what a busy store has left owing is paid, and told."""
+        for account in self._accounts:
+            account.settle()
         self._store.close()
 
     def statuses(self) -> tuple[BudgetStatus, ...]:
@@ -83,6 +85,12 @@ class _Account:
     def spend(self, pico: int) -> None:
         start, end = self.current()
         change = self._store.add(self._key, start, pico)
+        if change is not None:
+            self._tell(change, start, end)
+
+    def settle(self) -> None:
+        start, end = self.current()
+        change = self._store.add(self._key, start, 0, patient=True)
         if change is not None:
             self._tell(change, start, end)
 

@@ -17,8 +17,11 @@ class Change(NamedTuple):
 class Store(Protocol):
     """Keeps one total for each budget: that of its period which began last."""
 
-    def add(self, key: str, start: float, pico: int) -> Change | None:
-        """Add to the period that began at `start`; `None` if that has to wait for a later call."""
+    def add(self, key: str, start: float, pico: int, *, patient: bool = False) -> Change | None:
+        """Add to the period that began at `start`; `None` if that has to wait for a later call.
+
+        `patient`: there is no later call, so it may wait for a second.
+        """
         ...
 
     def total(self, key: str, start: float) -> int:
@@ -26,7 +29,7 @@ class Store(Protocol):
         ...
 
     def close(self) -> None:
-        """Add what still has to be added, and let go of everything."""
+        """Let go of everything."""
         ...
 
 
@@ -38,7 +41,7 @@ class MemoryStore:
         self._lock = threading.RLock()
         renew_in_children(self)
 
-    def add(self, key: str, start: float, pico: int) -> Change:
+    def add(self, key: str, start: float, pico: int, *, patient: bool = False) -> Change:
         """See `Store`."""
         with self._lock:
             before = self.total(key, start)

@@ -61,6 +61,17 @@ def test_periods_hold_their_moment_and_join_without_gap_or_overlap(moment, perio
     assert bounds(period, end, place)[0] == end
 
 
+@pytest.mark.parametrize(
+    ("period", "moment", "where", "expected"),
+    [
+        ("hour", 0.05, "America/Sao_Paulo", (0.0, 3600.0)),
+        ("minute", 2147483645.1234567, "Europe/Berlin", (2147483640.0, 2147483700.0)),
+    ],
+)
+def test_a_period_begins_at_a_whole_second(period, moment, where, expected):
+    assert bounds(period, moment, zone(where)) == expected
+
+
 def test_a_zone_that_nobody_knows_is_an_error_that_says_what_to_do():
     assert zone("utc") is UTC
     for wrong in ("Middle/Earth", "../../etc/passwd", ""):
