@@ -210,22 +210,24 @@ class Stainless:
                 self._attend(attempt, response, stream=True)
         for attempt in frame.unanswered:
             if attempt.refused is not None or attempt is not frame.attempts[-1]:
-                self._end_failed(attempt, attempt.refused)
+                self._end_failed(attempt)
             else:
                 attempt.call.settle(Outcome("ok", reason="not_observed"))
+        frame.attempts.clear()  # they know the frame: a cycle would keep the bodies of requests
 
     def _failed(self, frame: _Frame, error: BaseException) -> None:
         for attempt in frame.unanswered:
             if attempt is not frame.attempts[-1]:
-                self._end_failed(attempt, attempt.refused)
+                self._end_failed(attempt)
             elif attempt.sent:
                 settle_failed(attempt.call, error)
             else:
                 kind = type(error).__name__
                 attempt.call.settle(Outcome("error", billed=False, error_type=kind))
 
-    def _end_failed(self, attempt: _Attempt, status: int | None) -> None:
+    def _end_failed(self, attempt: _Attempt) -> None:
         """An attempt that another one followed: refused, or nobody knows."""
+        status = attempt.refused
         attempt.call.settle(
             Outcome(
                 "error",

@@ -76,10 +76,8 @@ def test_the_sum_of_all_processes_is_one_value_and_each_threshold_is_told_once(p
     ]
 
 
-def test_a_lock_that_another_process_holds_loses_nothing(tmp_path):
-    store = SharedFileStore(tmp_path)
-    store.add("team", 1.0, 5)
-    (file,) = tmp_path.iterdir()
+def _held_by_another_process(file):
+    """A child that holds the file's lock until it is told to go."""
     held, go = os.pipe(), os.pipe()
     child = os.fork()
     if child == 0:
@@ -91,13 +89,25 @@ def test_a_lock_that_another_process_holds_loses_nothing(tmp_path):
         os.read(go[0], 1)
         os._exit(0)
     os.read(held[0], 1)
+
+    def release():
+        os.write(go[1], b".")
+        os.waitpid(child, 0)
+        for end in (*held, *go):
+            os.close(end)
+
+    return release
+
+
+def test_a_lock_that_another_process_holds_loses_nothing(tmp_path):
+    store = SharedFileStore(tmp_path)
+    store.add("team", 1.0, 5)
+    (file,) = tmp_path.iterdir()
+    release = _held_by_another_process(file)
     assert store.add("team", 1.0, 7) is None
     assert store.total("team", 1.0) == 5  # what is owed is not shown before it is paid
-    os.write(go[1], b".")
-    os.waitpid(child, 0)
+    release()
     assert store.add("team", 1.0, 1) == (5, 13)
-    for end in (*held, *go):
-        os.close(end)
 
 
 def test_threads_of_one_process_do_not_lose_each_others_money(tmp_path):
@@ -123,29 +133,6 @@ def test_a_new_period_begins_at_zero_and_an_old_one_is_past(tmp_path):
     assert store.total("team", 2.0) == 3
     assert store.total("team", 3.0) == 0
     assert store.add("other", 2.0, 1) == (0, 1)
-
-
-def _held_by_another_process(file):
-    """A child that holds the file's lock until it is told to go."""
-    held, go = os.pipe(), os.pipe()
-    child = os.fork()
-    if child == 0:
-        import fcntl
-
-        lock = os.open(file, os.O_RDWR)
-        fcntl.lockf(lock, fcntl.LOCK_EX)
-        os.write(held[1], b".")
-        os.read(go[0], 1)
-        os._exit(0)
-    os.read(held[0], 1)
-
-    def release():
-        os.write(go[1], b".")
-        os.waitpid(child, 0)
-        for end in (*held, *go):
-            os.close(end)
-
-    return release
 
 
 def test_what_a_parent_owes_its_child_does_not_pay_and_the_end_pays_it(tmp_path):
