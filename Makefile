@@ -4,10 +4,12 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command 
 VENV ?= .venv
 BIN := $(VENV)/bin
 FOR ?=
+ONLY ?=
+FLOOR ?=
 WORKERS ?= auto
 
 
-.PHONY: demo stack test smoke-docker check fmt lint types rooms boards bench clean help
+.PHONY: demo stack test compat smoke-docker check fmt lint types rooms boards bench clean help
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -23,6 +25,9 @@ smoke-docker: ## docker-compose.yml on a machine with Docker: everything starts 
 
 test: $(VENV)/.dev $(VENV)/.packages ## all the tests
 	@$(BIN)/python -m pytest -n $(WORKERS)
+
+compat: $(VENV)/.dev ## the contract with every supported version; ONLY=openai-1 and FLOOR=1 narrow it
+	@$(BIN)/python -m tests.compat --workers $(WORKERS) $(if $(ONLY),--only $(ONLY),) $(if $(FLOOR),--floor,)
 
 check: lint types rooms ## everything that reads the code without running it
 

@@ -75,6 +75,9 @@ def run(
     if settings.metrics_port is None and not environment.get(port):
         environment[port] = str(DEFAULT_PORT)
         settings = replace(settings, metrics_port=DEFAULT_PORT)
+    if settings.application is None:
+        # whatever the program starts is a part of it, and shown on its port
+        environment[variables()["application"]] = f"run {os.urandom(8).hex()}"
     rehearse(settings, environment)  # what is wrong is said here: the program would start uncounted
     path = environment.get("PYTHONPATH")
     environment["PYTHONPATH"] = os.pathsep.join(

@@ -86,6 +86,14 @@ def call(where: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs
         return None
 
 
+def alone(where: str, function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+    """Call `function` on behalf of nobody, in a thread of ours: nothing at all comes out of it."""
+    try:
+        function(*args, **kwargs)
+    except BaseException as error:  # a sink that exits would take the thread along
+        failed(where, error)
+
+
 def theirs(function: Callable[[], Any]) -> Exception | None:
     """Call code of others on nobody's behalf; what it raises is theirs, and for the caller to judge."""
     try:

@@ -5,10 +5,9 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
 
-from . import finalisers, forks, guard
+from . import backlog, forks, guard
 from .records import Cost, Pricer, Reading, Record, Request, Sink
 
 logger = logging.getLogger("otel_llm_usage")
@@ -28,6 +27,8 @@ class SpanHandle(Protocol):
     def span_id(self) -> str | None: ...
     @property
     def sampled(self) -> bool: ...
+    @property
+    def recording(self) -> bool: ...
 
 
 class Spans(Protocol):
@@ -55,6 +56,10 @@ class Outcome(NamedTuple):
     """Which counts of the last reading are our estimate."""
 
 
+Evidence = Outcome | Callable[[], Outcome]
+"""How a call ended, or what finds that out from the answer: the caller need not wait for it."""
+
+
 class Meter:
     """Where calls begin, and where their records come out."""
 
@@ -64,28 +69,45 @@ class Meter:
         price: Pricer,
         sinks: Sequence[tuple[str, Sink]] = (),
         spans: Spans | None = None,
-        on_begin: Sequence[Callable[[Request, str, Mapping[str, str]], None]] = (),
+        touch: Callable[[Request, str, Mapping[str, str]], object] | None = None,
+        wake: Callable[[], object] | None = None,
         attribute: Callable[[], tuple[str, Mapping[str, str]]],
     ) -> None:
+        """`touch` is told of each call that begins, `wake` of the first one, `attribute` says who pays.
+
+        `sinks` are ours: they are handed each record by one thread at a time, soon after the call.
+        """
         self._price = price
         self._sinks = tuple(sinks)
         self.spans = spans
-        self._on_begin = tuple(on_begin)
+        self._touch = touch
+        self.wake = wake
         self._attribute = attribute
         self._said: set[tuple[str, str, str]] = set()
 
     def begin(self, request: Request) -> "Call":
         """A request is about to be sent: fix who pays, open the span, show the zero."""
+        if self.wake is not None:
+            wake, self.wake = self.wake, None
+            guard.call("begin", wake)
         agent, labels = self._attribute()
         call = Call(self, request, agent, labels)
-        for start in self._on_begin:
-            guard.call("begin", start, request, agent, labels)
+        if self._touch is not None:
+            guard.call("begin", self._touch, request, agent, labels)
         if self.spans is not None:
             call.span = guard.call("spans.start", self.spans.start, request, agent, labels)
         return call
 
-    def emit(self, call: "Call", outcome: Outcome) -> None:
-        """Turn an outcome into records, one for each reading, and hand them to everybody."""
+    def emit(self, call: "Call", evidence: Evidence) -> None:
+        """From the end of a call to its records, and to everybody who takes them."""
+        self.tell(self.conclude(call, evidence))
+
+    def conclude(self, call: "Call", evidence: Evidence) -> list[Record]:
+        """The records of a call, one for each reading; its span is told, and ends."""
+        if isinstance(evidence, Outcome):
+            outcome = evidence
+        else:
+            outcome = guard.call("observe", evidence) or _FAULT_OF_OURS
         readings = outcome.readings or (Reading(),)
         records = [
             self._record(call, outcome, reading, index, last=reading is readings[-1])
@@ -93,11 +115,15 @@ class Meter:
         ]
         if self.spans is not None and call.span is not None:
             guard.call("spans.finish", self.spans.finish, call.span, records)
+        if outcome.source != "reported":
+            self._say(call.request, outcome)
+        return records
+
+    def tell(self, records: Sequence[Record]) -> None:
+        """Hand the records of a call to everybody."""
         for record in records:
             for name, sink in self._sinks:
                 guard.call(name, sink, record)
-        if outcome.source != "reported":
-            self._say(call.request, outcome)
 
     def _say(self, request: Request, outcome: Outcome) -> None:
         """A provider's fault shows in the metrics each time, and in the log once."""
@@ -137,7 +163,7 @@ class Meter:
             region=reading.region or call.request.region,
             entry=reading.entry,
             finish_reasons=reading.finish_reasons,
-            duration=call.elapsed(),
+            duration=call.duration,
             time_to_first_chunk=call.first_chunk,
             error_type=outcome.error_type,
             http_status=outcome.http_status,
@@ -159,6 +185,7 @@ class Meter:
         return cost or Cost("unpriced", reasons=("pricing_failed",))
 
 
+_FAULT_OF_OURS = Outcome("broken", reason="instrumentation_error")
 _MOST_SAID = 1000
 
 
@@ -181,6 +208,7 @@ class Call:
         "_meter",
         "_unsettled",
         "agent",
+        "duration",
         "first_chunk",
         "id",
         "labels",
@@ -203,6 +231,8 @@ class Call:
         self.agent = agent
         self.labels = labels
         self.span: SpanHandle | None = None
+        self.duration: float | None = None
+        """Seconds until it ended."""
         self.first_chunk: float | None = None
         self.seen = False
         """Whether a successful response of this call was met: it is observed once."""
@@ -232,16 +262,23 @@ class Call:
         if self.first_chunk is None:
             self.first_chunk = self.elapsed()
 
-    def settle(self, outcome: Outcome) -> bool:
-        """End the call; False if that had happened before. Never raises."""
+    def settle(self, evidence: Evidence) -> bool:
+        """End the call; False if that had happened before. Never raises, and does not wait.
+
+        What comes of it is found out by a thread of ours; but a span ends with the call, so where
+        one is recorded the answer is read here and now.
+        """
         try:
             self._unsettled.pop()  # one atomic step decides between threads and finalisers
         except IndexError:
             return False
-        if finalisers.collecting():
-            finalisers.later(partial(guard.call, "settle", self._meter.emit, self, outcome))
+        self.duration = time.perf_counter() - self._begun
+        span = self.span
+        if span is not None and span.recording and not backlog.collecting():
+            records = guard.call("settle", self._meter.conclude, self, evidence)
+            backlog.counting.later(self._meter.tell, records or ())
         else:
-            guard.call("settle", self._meter.emit, self, outcome)
+            backlog.counting.later(self._meter.emit, self, evidence)
         return True
 
 

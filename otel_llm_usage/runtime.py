@@ -5,27 +5,33 @@ import inspect
 import logging
 import math
 import os
+import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from numbers import Real
+from pathlib import Path
 from types import BuiltinMethodType, MethodType
 from typing import Any, Literal
 
-from . import finalisers, forks, guard, prices, providers, scope
+from . import backlog, forks, guard, prices, providers, scope
 from ._version import __version__
 from .budgets import Budget, MemoryStore, Spending, Store
+from .budgets.stores import MovingStore
 from .errors import ConfigurationError
 from .meter import Meter
 from .patching import Engine, Meters, Seam, SeamState
+from .patching.gaos import Gaos
 from .patching.genai import GoogleGenAI
+from .patching.live import GeminiLive
 from .patching.observation import settle_live
-from .patching.stainless import MODULES, Stainless
+from .patching.stainless import Stainless
+from .patching.websockets import OpenAISockets
 from .records import BudgetStatus, Cost, PricedLine, Reading, Record, Request, Sink
-from .server import MetricsServer, PortInUseError, by_default
+from .server import MetricsServer, SharedPort, by_default
 from .settings import Settings, aside, load, multiprocess_directory, otel_environment
 from .telemetry import otlp
 from .telemetry.metrics import Metrics
@@ -49,12 +55,11 @@ class Runtime:
     ) -> None:
         self.settings = settings
         self.started = time.time()
-        self.server: Any = None
+        self._port: SharedPort | None = None
         self._mounted = ExitStack()
         self._sinks: tuple[tuple[str, Sink], ...] = ()
         self.add_sinks(sinks)
-        self._awake = False
-        self._shown_by: str | None = None
+        self._is_child = False
         self.prices = PriceLibrary(settings)
         with ExitStack() as undo:
             self._assemble(undo, tracer_provider, meter_provider, registry)
@@ -75,10 +80,11 @@ class Runtime:
             meter_provider=meter_provider,
         )
         undo.callback(self.telemetry.shutdown)
+        self.together = _together(settings)
         self._spending = Spending(
             settings.budgets,
-            _budget_store(),
-            on_change=self._budget_changed if multiprocess() else None,
+            _budget_store(self.together),
+            on_change=self._budget_changed if settings.budgets else None,
         )
         self.metrics = Metrics(
             registry=registry,
@@ -92,6 +98,7 @@ class Runtime:
             catalogue_age=self.prices.ages,
             budgets=self._spending.statuses,
             version=__version__,
+            together=self.together,
         )
         undo.callback(self.metrics.close)
         self.meter = Meter(
@@ -107,7 +114,8 @@ class Runtime:
                 provider_given="traces" in self.telemetry.given,
                 caller=scope.caller,
             ),
-            on_begin=[self._wake, self.metrics.touch],
+            touch=self.metrics.touch,
+            wake=self._wake,
             attribute=self._attribute,
         )
         meters = Meters(
@@ -119,21 +127,27 @@ class Runtime:
         """Wrap the SDKs, and open the `/metrics` port if there is to be one."""
         self.engine.install()
         self._mounted.callback(by_default(self.metrics.registry, self.settings.metrics_token))
-        if self.settings.metrics_port is None:
-            return
-        server = MetricsServer(
+        if self.together is not None:
+            self.together.begin()
+            if self.together.is_child:
+                # a worker may be killed at any time: each call is counted before it returns
+                backlog.counting.immediate = True
+        if self.settings.metrics_port is not None:
+            self._port = SharedPort(self._server_at, self.settings.metrics_port)
+            self._port.open(self.together)
+
+    def _server_at(self, port: int) -> MetricsServer:
+        return MetricsServer(
             host=self.settings.metrics_host,
-            port=self.settings.metrics_port,
+            port=port,
             token=self.settings.metrics_token,
             registry=self.metrics.registry,
         )
-        try:
-            server.start()
-        except PortInUseError as error:
-            # of four workers with one port, three find it taken: no reason not to work
-            logger.warning("%s.%s", error, "" if multiprocess() else f" {_SUM}")
-        else:
-            self.server = server
+
+    @property
+    def server(self) -> Any:
+        """The port of `/metrics`, if this process serves it."""
+        return None if self._port is None else self._port.server
 
     def add_sinks(self, sinks: Sequence[Sink]) -> None:
         """Hand these every finished record, too, from now on; each is called once for a record."""
@@ -146,6 +160,10 @@ class Runtime:
         self._sinks = tuple(one for one in self._sinks if not _same(sink, one[1]))
 
     def _tell(self, record: Record) -> None:
+        if self._sinks:
+            backlog.telling.later(self._hand_on, record)
+
+    def _hand_on(self, record: Record) -> None:
         for name, sink in self._sinks:
             guard.call(name, sink, record)
 
@@ -157,17 +175,23 @@ class Runtime:
                 _runtime = None
         guard.call("close", self.engine.remove)
         guard.call("close", settle_live)
-        finalisers.finish()
+        backlog.finish()
         self._mounted.close()
-        if self.server is not None:
-            guard.call("close", self.server.close)
+        if self._port is not None:
+            guard.call("close", self._port.close)
         guard.call("close", self.telemetry.shutdown)
         guard.call("close", self.metrics.close)
         guard.call("close", self._spending.close)
+        if self.together is not None:
+            guard.call("close", self.together.close)
+        backlog.telling.finish()
 
     def flush(self) -> None:
-        """Push what has not been pushed. Streams that are being read go on."""
-        finalisers.finish()
+        """Hand every finished record to the sinks, and push what has not been pushed.
+
+        Streams that are being read go on.
+        """
+        backlog.finish()
         guard.call("flush", self.telemetry.force_flush)
 
     def reload_prices(self) -> bool:
@@ -176,10 +200,12 @@ class Runtime:
 
     def budgets(self) -> tuple[BudgetStatus, ...]:
         """How each budget stands now."""
+        backlog.counting.finish()
         return self._spending.statuses()
 
     def status(self) -> dict[str, Any]:
         """What is patched, from where, with which prices of which date."""
+        backlog.finish()
         return {
             "version": __version__,
             "pid": os.getpid(),
@@ -201,42 +227,38 @@ class Runtime:
             "errors": dict(guard.errors),
         }
 
-    def _wake(self, *_: Any) -> None:
+    def _wake(self) -> None:
         """The first call of a process: start what works beside the calls."""
-        if self._awake:
-            return
-        self._awake = True
-        finalisers.watch()
+        backlog.watch()
         self.prices.warm()
         # last registered runs first: before the providers that the application made meanwhile
         atexit.unregister(_at_exit)
         atexit.register(_at_exit)
-        if self._shown_by is not None:
-            logger.warning(
-                "This process was forked from the one that serves %s. %s", self._shown_by, _SUM
-            )
+        _end_with_pools()
+        if self._is_child and self._port is not None:
+            self._port.wait()
 
     def _forked(self) -> None:
         """In a child: nothing that works beside the calls has come along."""
-        self._awake = False
-        if self.server is not None:
-            self._shown_by = None if multiprocess() else self.server.url
-            self.server = None
+        self.meter.wake = self._wake
+        self._is_child = True
+        if self._port is not None:
+            self._port.renew()
+
+    def _before_fork(self) -> None:
+        if self.together is not None:
+            self.together.before_fork()
 
     def _budget_changed(self, status: BudgetStatus) -> None:
-        self.metrics.show_budget(status)
+        if multiprocess() or (self.together is not None and self.together.shared):
+            self.metrics.show_budget(status)
 
     def _attribute(self) -> tuple[str, Mapping[str, str]]:
-        return scope.current_agent() or self.settings.agent, scope.current_labels()
+        agent, labels = scope.payer()
+        return agent or self.settings.agent, labels
 
     def _seam_changed(self, seam: Seam, state: SeamState) -> None:
         self.metrics.seam(seam.sdk, seam.name, state)
-
-
-_SUM = (
-    "What this process counts is not shown there. Set PROMETHEUS_MULTIPROC_DIR to an empty directory "
-    "before the program starts, and the port shows the sum of all its processes."
-)
 
 
 def rehearse(settings: Settings, environment: Mapping[str, str]) -> None:
@@ -346,6 +368,7 @@ def instrument(
     metrics_host: str | None = None,
     metrics_port: int | None = None,
     metrics_token: str | None = None,
+    application: str | None = None,
     budgets: Sequence[Budget | Mapping[str, Any]] | None = None,
     otlp: bool | None = None,
 ) -> Runtime:
@@ -380,6 +403,7 @@ def instrument(
         "metrics_host": metrics_host,
         "metrics_port": metrics_port,
         "metrics_token": metrics_token,
+        "application": application,
         "budgets": budgets,
         "otlp": otlp,
     }
@@ -523,10 +547,28 @@ def _added(costs: Sequence[Cost]) -> Cost:
     )
 
 
-def _budget_store() -> Store:
-    directory = multiprocess_directory() if multiprocess() else None
-    if directory is None:
+def _together(settings: Settings) -> Any:
+    """The processes of this application; `None` where prometheus_client sees to them, or nobody can."""
+    if multiprocess() or not hasattr(os, "fork"):
+        return None
+    # file locks of Unix
+    from .telemetry.shared import Together  # noqa: PLC0415
+
+    return guard.call("processes", Together, settings.application, settings.metrics_port or 0)
+
+
+def _budget_store(together: Any) -> Store:
+    if multiprocess():
+        directory = multiprocess_directory()
+        return MemoryStore() if directory is None else _shared_store(directory)
+    if together is None:
         return MemoryStore()
+    store = MovingStore(lambda: _shared_store(together.directory))
+    together.on_share(store.move)
+    return store
+
+
+def _shared_store(directory: Path) -> Store:
     # file locks of Unix: for those alone who have several processes
     from .budgets.shared import SharedFileStore  # noqa: PLC0415
 
@@ -534,11 +576,19 @@ def _budget_store() -> Store:
 
 
 def _seams(sdks: Sequence[str], meters: Meters) -> list[Seam]:
-    seams = []
-    for sdk in sdks:
-        patches = Stainless(sdk, meters) if sdk in MODULES else GoogleGenAI(meters)
-        seams.extend(patches.seams())
-    return seams
+    return [seam for sdk in sdks for patches in _PATCHES[sdk](meters) for seam in patches.seams()]
+
+
+_PATCHES: Mapping[str, Callable[[Meters], Sequence[Any]]] = {
+    "openai": lambda meters: (Stainless("openai", meters), OpenAISockets(meters)),
+    "anthropic": lambda meters: (Stainless("anthropic", meters),),
+    "google": lambda meters: (
+        GoogleGenAI(meters),
+        GeminiLive(meters),
+        Gaos(meters),
+        Stainless("google", meters),
+    ),
+}
 
 
 _DISTRIBUTIONS = {"google": "google-genai", "openai": "openai", "anthropic": "anthropic"}
@@ -586,18 +636,45 @@ def _check_registry(registry: Any) -> None:
 def _at_exit() -> None:
     if _runtime is not None:
         settle_live()
-        finalisers.finish()
+        backlog.close()
         # the last push of what we started; providers of the application end by themselves
         guard.call("close", _runtime.telemetry.shutdown)
         guard.call("close", _runtime._spending.close)
 
 
+def _leave() -> None:
+    if _runtime is not None and _runtime.together is not None:
+        guard.call("close", _runtime.together.leave)
+
+
+# the last registered runs first: this one after those who wait for the children
+atexit.register(_leave)
 atexit.register(_at_exit)
 
 
-@forks.in_child
+def _end_with_pools() -> None:
+    """The children of a process pool end by os._exit: atexit does not run there, this does."""
+    for pools in ("multiprocessing", "billiard"):
+        process, util = (sys.modules.get(f"{pools}.{name}") for name in ("process", "util"))
+        if process is None or util is None:
+            continue
+        if getattr(process.current_process(), "_parent_pid", None) is not None:
+            util.Finalize(None, _at_exit, exitpriority=_LATE)
+
+
+_LATE = -100
+
+
+def _before_fork() -> None:
+    if _runtime is not None:
+        guard.call("processes", _runtime._before_fork)
+
+
 def _after_fork() -> None:
     global _lock
     _lock = threading.RLock()
     if _runtime is not None:
         _runtime._forked()
+
+
+forks.around(before=_before_fork, parent=lambda: None, child=_after_fork)

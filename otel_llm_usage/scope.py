@@ -13,6 +13,9 @@ _AGENT = "otel_llm_usage.agent"
 _LABELS = "otel_llm_usage.labels"
 _LOAN = "otel_llm_usage.loan"
 
+PAYER = (_AGENT, _LABELS)
+"""What of a context says who pays."""
+
 
 class _Entry(NamedTuple):
     """One block that was entered and not yet left."""
@@ -88,10 +91,14 @@ def current_agent() -> str | None:
     return name if isinstance(name, str) else None
 
 
-def current_labels() -> Mapping[str, str]:
-    """The labels of the blocks around this call."""
-    labels = context.get_value(_LABELS)
-    return labels if isinstance(labels, Mapping) else NOTHING
+def payer() -> tuple[str | None, Mapping[str, str]]:
+    """The agent of the innermost block, and the labels of all blocks around this call."""
+    place = context.get_current()
+    name, labels = place.get(_AGENT), place.get(_LABELS)
+    return (
+        name if isinstance(name, str) else None,
+        labels if isinstance(labels, Mapping) else NOTHING,
+    )
 
 
 class _Loan:

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -25,10 +25,19 @@ from .errors import ConfigurationError
 from .telemetry.metrics import refresh_all
 from .telemetry.series import multiprocess
 
+if TYPE_CHECKING:  # it needs the file locks of Unix
+    from .telemetry.shared import Together
+
 logger = logging.getLogger("otel_llm_usage")
 
 _PATIENCE = 10.0
 """Seconds that a client may take to send its request."""
+
+_AGAIN = 1.0
+"""Seconds after which a port that was taken is tried again."""
+
+_TRIES = 3
+"""How often it is tried before it is somebody else's: a sibling needs a moment to say so."""
 
 _NAP = 0.1
 """Seconds that closing may have to wait for the server to notice."""
@@ -242,6 +251,88 @@ class MetricsServer:
         if self._server is not None:
             self._server.socket.close()
         self._server = self._thread = None
+
+
+class SharedPort:
+    """The port of an application: one of its processes opens it, and another one when that ends."""
+
+    def __init__(self, server: Callable[[int], MetricsServer], port: int) -> None:
+        """`server` makes the one for a port; `port`: 0 is any free one, and then that of the others."""
+        self._make = server
+        self._port = port
+        self._ended = threading.Event()
+        self._together: Together | None = None
+        self.server: MetricsServer | None = None
+        """What serves it, if this process does."""
+
+    def open(self, together: "Together | None" = None) -> None:
+        """Open it, or wait for it; `ConfigurationError` if it could never be opened."""
+        self._together = together
+        if together is None:
+            self._open()
+            return
+        with together.served() as served:
+            self._port = self._port or served
+            self._open()
+
+    def _open(self) -> None:
+        try:
+            self._start()
+        except PortInUseError as error:
+            # of four workers with one port, three find it taken: no reason not to work
+            if self._together is None or not self._together.shared:
+                self._say(error)
+            self.wait()
+
+    def _start(self) -> None:
+        self.server = self._make(self._port).start()
+        self._port = self.server.port
+        if self._together is not None:
+            self._together.serves(self._port)
+
+    def _say(self, error: PortInUseError) -> None:
+        more = "" if multiprocess() else " What this process counts is shown there when it is free."
+        logger.warning("%s.%s", error, more)
+
+    def wait(self) -> None:
+        """Open it as soon as whoever has it lets go of it."""
+        if self.server is None:
+            threading.Thread(
+                target=guard.call,
+                args=("port", self._wait, self._ended),
+                name="otel-llm-usage-port",
+                daemon=True,
+            ).start()
+
+    def _wait(self, ended: threading.Event) -> None:
+        tries = 0
+        while not ended.wait(_AGAIN):
+            try:
+                self._start()
+            except PortInUseError as error:
+                tries += 1
+                if tries == _TRIES and self._is_a_strangers():
+                    self._say(error)
+            else:
+                return
+
+    def _is_a_strangers(self) -> bool:
+        if self._together is None or not self._together.shared:
+            return False  # which was said at once
+        with self._together.served() as served:
+            return served != self._port
+
+    def renew(self) -> None:
+        """In a forked child: the parent has it, and nobody waits."""
+        self._ended = threading.Event()
+        self.server = None
+
+    def close(self) -> None:
+        """Leave it to others."""
+        self._ended.set()
+        server, self.server = self.server, None
+        if server is not None:
+            server.close()
 
 
 class _Server(ThreadingHTTPServer):

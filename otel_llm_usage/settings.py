@@ -72,6 +72,8 @@ class Settings:
     """Bearer token that a scrape must present."""
     budgets: tuple[Budget, ...] = ()
     """What may be spent in a period, and when to say so."""
+    application: str | None = None
+    """Processes of one machine and user that say the same show one sum; else who started them tells."""
     otlp: bool = True
     """Set up OTLP where the standard `OTEL_*` variables ask for it and no provider is set."""
 
@@ -125,6 +127,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "metrics_host": str,
     "metrics_port": _port,
     "metrics_token": str,
+    "application": str,
     "otlp": _boolean,
 }
 
@@ -381,6 +384,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "metrics_port": (int, type(None)),
     "metrics_token": (str, type(None)),
     "price_data": (str, type(None)),
+    "application": (str, type(None)),
     "otlp": (bool,),
 }
 

@@ -8,12 +8,47 @@ Add `pytest_plugins = ["otel_llm_usage.testing"]` to your `conftest.py`:
 """
 
 from collections.abc import Iterator
+from typing import Any, SupportsIndex
 
 import pytest
 
+from . import backlog
 from .records import Record
 from .runtime import current, instrument, uninstrument
 from .standin import StandIn
+
+
+class Records(list[Record]):
+    """A list of records that, whenever it is looked at, holds those of all calls that have ended.
+
+    Records are made by a thread of ours soon after the calls: `instrument(sinks=[records.append])`
+    with a plain list would be looked at too early.
+    """
+
+    def __len__(self) -> int:
+        backlog.finish()
+        return super().__len__()
+
+    def __iter__(self) -> Iterator[Record]:
+        backlog.finish()
+        return super().__iter__()
+
+    def __getitem__(self, index: SupportsIndex | slice) -> Any:
+        backlog.finish()
+        return super().__getitem__(index)
+
+    def __eq__(self, other: object) -> bool:
+        backlog.finish()
+        return super().__eq__(other)
+
+    def __repr__(self) -> str:
+        backlog.finish()
+        return super().__repr__()
+
+    def clear(self) -> None:
+        """Forget the records of all calls that have ended."""
+        backlog.finish()
+        super().clear()
 
 
 @pytest.fixture
@@ -29,13 +64,13 @@ def llm_standin(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
 
 
 @pytest.fixture
-def llm_records() -> Iterator[list[Record]]:
+def llm_records() -> Iterator[Records]:
     """Every record of the test, in the order in which the calls ended.
 
     Where the application is instrumented already, its runtime goes on with its own settings.
     """
     running = current()
-    records: list[Record] = []
+    records = Records()
     take = records.append
     runtime = instrument(sinks=[take], otlp=False if running is None else None)
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from otel_llm_usage import guard, uninstrument
+from otel_llm_usage import backlog, guard, uninstrument
 
 pytest_plugins = ["otel_llm_usage.testing"]
 
@@ -42,12 +42,13 @@ def _strict_guard(request: pytest.FixtureRequest) -> Iterator[None]:
     """What production swallows and counts fails the test, unless it is marked `faults`."""
     guard.reset()
     guard.strict = "faults" not in request.keywords
-    seen: list[str] = []
-    stop = guard.listen(seen.append)
+    faulty = not guard.strict
     yield
-    stop()
+    backlog.finish()
+    ours = dict(guard.errors)
     guard.strict = False
     uninstrument()
+    assert faulty or not ours, f"faults of ours, see the log: {ours}"
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,10 @@ from decimal import Decimal
 import pytest
 from click.testing import CliRunner
 
-from otel_llm_usage import ConfigurationError, Record, Request, instrument, price
+from otel_llm_usage import ConfigurationError, Request, instrument, price
 from otel_llm_usage.cli import main
 from otel_llm_usage.meter import Outcome
+from otel_llm_usage.testing import Records
 
 CONTRACT = """
 [[price]]
@@ -143,8 +144,8 @@ REQUEST = Request("openai", "openai", "openai-api", "chat", "chat.completions", 
 
 
 def test_sinks_of_a_later_call_are_called_too_and_each_once(caplog):
-    first: list[Record] = []
-    second: list[Record] = []
+    first = Records()
+    second = Records()
     runtime = instrument(otlp=False, sinks=[first.append])
     assert instrument(sinks=[second.append, first.append]) is runtime
     instrument(sinks=[second.append])
@@ -164,6 +165,7 @@ def test_sinks_that_are_equal_are_not_the_same():
     instrument(otlp=False, sinks=[one])
     runtime = instrument(sinks=[other])
     runtime.meter.begin(REQUEST).settle(Outcome("ok"))
+    runtime.flush()
     assert (len(one), len(other)) == (1, 1)
 
 

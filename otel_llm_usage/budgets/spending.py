@@ -7,6 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from .. import guard
+from ..backlog import telling
 from ..records import BudgetStatus, BudgetThreshold, Record, dollars
 from .budget import Budget
 from .periods import bounds
@@ -135,7 +136,8 @@ class _Account:
                 began,
                 reset,
             )
-            guard.call("budget.on_threshold", tell, told)
+            # whoever is told may take his time: the counting goes on meanwhile
+            telling.later(guard.call, "budget.on_threshold", tell, told)
 
 
 def _percent(share: Decimal) -> str:

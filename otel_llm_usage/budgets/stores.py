@@ -2,6 +2,7 @@
 
 import threading
 import weakref
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from .. import forks
@@ -54,12 +55,46 @@ class MemoryStore:
         began, total = self._totals.get(key, (start, 0))
         return total if began >= start else 0
 
+    def spent(self) -> list[tuple[str, tuple[float, int]]]:
+        """All totals, with the beginnings of their periods."""
+        return list(self._totals.items())
+
     def close(self) -> None:
         """See `Store`: there is nothing to do."""
 
     def renew(self) -> None:
         """In a forked child: nobody holds the lock."""
         self._lock = threading.RLock()
+
+
+class MovingStore:
+    """In memory for as long as one process spends; then in a store of all, with what was spent."""
+
+    def __init__(self, open_shared: Callable[[], Store]) -> None:
+        self._open_shared = open_shared
+        self._memory = MemoryStore()
+        self._store: Store = self._memory
+
+    def add(self, key: str, start: float, pico: int, *, patient: bool = False) -> Change | None:
+        """See `Store`."""
+        return self._store.add(key, start, pico, patient=patient)
+
+    def total(self, key: str, start: float) -> int:
+        """See `Store`."""
+        return self._store.total(key, start)
+
+    def close(self) -> None:
+        """See `Store`."""
+        self._store.close()
+
+    def move(self) -> None:
+        """Go over to the store of all. To be called while nothing is spent."""
+        if self._store is not self._memory:
+            return
+        shared = self._open_shared()
+        for key, (start, pico) in self._memory.spent():
+            shared.add(key, start, pico, patient=True)
+        self._store = shared
 
 
 class Renewed(Protocol):

@@ -19,8 +19,8 @@ from .. import guard
 logger = logging.getLogger("otel_llm_usage")
 
 SeamState = Literal["waiting", "patched", "missing", "failed", "removed"]
-"""`waiting`: the module is not imported yet (or not installed); `missing`: this version has no such
-place, and what passes there is not counted."""
+"""`waiting`: the module is not imported yet (or not installed, or this version has no such feature);
+`missing`: this version has no such place, and what passes there is not counted."""
 
 Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
 
@@ -33,6 +33,10 @@ class Seam:
     module: str
     path: str
     wrapper: Wrapper
+    optional: bool = False
+    """Other versions may lack the whole feature: without its class nothing passes uncounted."""
+    older: tuple[str, ...] = ()
+    """The same place in older versions: the first path that is there is wrapped."""
 
     @property
     def name(self) -> str:
@@ -57,6 +61,10 @@ class Engine:
         packages = dict.fromkeys(module.rpartition(".")[0] for module in modules)
         for module in (*modules, *packages):
             _when_imported(module, self)
+
+    def is_active(self) -> bool:
+        """Whether the wrappers do anything."""
+        return self.active
 
     def remove(self) -> None:
         """Take every wrapper off again, and wait for no import any more."""
@@ -87,7 +95,8 @@ class Engine:
 
     def _look_for(self, seam: Seam) -> None:
         """The package is there: is the module, too?"""
-        if seam.module not in sys.modules and importlib.util.find_spec(seam.module) is None:
+        found = seam.module in sys.modules or importlib.util.find_spec(seam.module) is not None
+        if not (found or seam.optional):
             self._miss(seam)
 
     def _miss(self, seam: Seam) -> None:
@@ -100,14 +109,20 @@ class Engine:
         )
 
     def _wrap(self, seam: Seam, module: Any) -> None:
-        target = module
-        for part in seam.path.split("."):
-            target = getattr(target, part, None)
-        if target is None:
-            self._miss(seam)
+        path = _place(seam, module)
+        if path is None:
+            if not seam.optional or hasattr(module, seam.path.partition(".")[0]):
+                self._miss(seam)
             return
-        if _ours(self, module, seam.path) is None:
-            wrapt.wrap_function_wrapper(module, seam.path, _switched(self, seam.wrapper))
+        if _ours(self, module, path) is None:
+            # switched off, it passes through: somebody may have wrapped what we wrapped
+            wrapt.wrap_object(
+                module,
+                path,
+                wrapt.FunctionWrapper,
+                (seam.wrapper,),
+                {"enabled": self.is_active},
+            )
         self._change(seam, "patched")
 
     def _change(self, seam: Seam, state: SeamState) -> None:
@@ -115,18 +130,17 @@ class Engine:
         guard.call("seams", self._on_change, seam, state)
 
 
-def _switched(engine: Engine, wrapper: Wrapper) -> Wrapper:
-    """Pass through when the engine is off: somebody may have wrapped what we wrapped."""
-
-    def switched(
-        wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        if not engine.active:
-            return wrapped(*args, **kwargs)
-        return wrapper(wrapped, instance, args, kwargs)
-
-    switched.engine = engine  # type: ignore[attr-defined]
-    return switched
+def _place(seam: Seam, module: Any) -> str | None:
+    """Where this version has it."""
+    for path in (seam.path, *seam.older):
+        target = module
+        for part in path.split("."):
+            target = getattr(target, part, None)
+            if target is None:
+                break  # and not the `__init__` that `None` has
+        else:
+            return path
+    return None
 
 
 def _owner(module: Any, path: str) -> tuple[Any, str]:
@@ -141,23 +155,26 @@ def _ours(engine: Engine, module: Any, path: str) -> Any:
     """This engine's wrapper at this place, if it is there and outermost. One left behind is idle."""
     owner, name = _owner(module, path)
     found = vars(owner).get(name)
-    wrapper = getattr(found, "_self_wrapper", None)
-    return found if getattr(wrapper, "engine", None) is engine else None
+    return found if getattr(found, "_self_enabled", None) == engine.is_active else None
 
 
 def _unwrap(engine: Engine, seam: Seam) -> None:
     module = sys.modules.get(seam.module)
     if module is None:
         return
-    ours = _ours(engine, module, seam.path)
+    path = _place(seam, module) or seam.path
+    ours = _ours(engine, module, path)
     if ours is None:
         logger.warning(
             "otel-llm-usage leaves its (now idle) wrapper at %s: another package wrapped it since",
             seam.name,
         )
         return
-    owner, name = _owner(module, seam.path)
-    setattr(owner, name, ours.__wrapped__)
+    owner, name = _owner(module, path)
+    if any(vars(base).get(name) is ours.__wrapped__ for base in getattr(owner, "__mro__", ())[1:]):
+        delattr(owner, name)  # it was inherited, and is again
+    else:
+        setattr(owner, name, ours.__wrapped__)
 
 
 _engines: dict[str, list[Engine]] = {}

@@ -12,8 +12,20 @@ from opentelemetry import context as otel_context
 
 from .. import guard, providers, scope
 from ..meter import Call
+from ..records import NOTHING
+from . import jobs
 from .engine import Seam
-from .observation import Meters, Observation, begin, observe, settle_failed
+from .observation import (
+    How,
+    Meters,
+    Observation,
+    OnAbort,
+    begin,
+    observe,
+    settle_failed,
+    take_whole,
+    waiting,
+)
 
 CLIENT = "google.genai._api_client"
 
@@ -33,6 +45,8 @@ class GoogleGenAI:
                 ("async_request", self.async_request),
                 ("request_streamed", self.request_streamed),
                 ("async_request_streamed", self.async_request_streamed),
+                ("download_file", self.download_file),
+                ("async_download_file", self.async_download_file),
             )
         ]
         lazy = [
@@ -50,30 +64,30 @@ class GoogleGenAI:
         self, wrapped: Callable[..., Any], client: Any, args: Any, kwargs: dict[str, Any]
     ) -> Any:
         """One plain request."""
-        observation = guard.call("describe", self._begin, client, args, kwargs)
-        if observation is None:
+        asked = guard.call("describe", self._ask, client, args, kwargs)
+        if asked is None:
             return wrapped(*args, **kwargs)
         try:
             response = wrapped(*args, **kwargs)
         except BaseException as error:
-            observation.failed(error)
+            asked.failed(error)
             raise
-        observation.whole(response)
+        asked.answered(response)
         return response
 
     async def async_request(
         self, wrapped: Callable[..., Any], client: Any, args: Any, kwargs: dict[str, Any]
     ) -> Any:
         """One plain request, async."""
-        observation = guard.call("describe", self._begin, client, args, kwargs)
-        if observation is None:
+        asked = guard.call("describe", self._ask, client, args, kwargs)
+        if asked is None:
             return await wrapped(*args, **kwargs)
         try:
             response = await wrapped(*args, **kwargs)
         except BaseException as error:
-            observation.failed(error)
+            asked.failed(error)
             raise
-        observation.whole(response)
+        asked.answered(response)
         return response
 
     def request_streamed(
@@ -111,28 +125,128 @@ class GoogleGenAI:
         observation.call.deactivate()
         return _observed(chunks, observation)
 
-    def _begin(self, client: Any, args: Any, kwargs: dict[str, Any]) -> "_GoogleObservation | None":
+    def download_file(
+        self, wrapped: Callable[..., Any], client: Any, args: Any, kwargs: dict[str, Any]
+    ) -> Any:
+        """A file: it may be what a batch put out."""
+        followed = guard.call("describe", self._file, client, args, kwargs)
+        data = wrapped(*args, **kwargs)
+        if followed is not None and isinstance(data, bytes):  # or it went elsewhere
+            followed.took(data)
+        return data
+
+    async def async_download_file(
+        self, wrapped: Callable[..., Any], client: Any, args: Any, kwargs: dict[str, Any]
+    ) -> Any:
+        """A file, async."""
+        followed = guard.call("describe", self._file, client, args, kwargs)
+        data = await wrapped(*args, **kwargs)
+        if followed is not None and isinstance(data, bytes):
+            followed.took(data)
+        return data
+
+    def _file(self, client: Any, args: Any, kwargs: dict[str, Any]) -> "_Followed | None":
+        path = args[0] if args else kwargs.get("path")
+        return self._follow(client, "GET", str(path))
+
+    def _follow(self, client: Any, method: str, path: str) -> "_Followed | None":
+        following = jobs.follow(self._meters.meter, "google", method, path, **self._place(client))
+        return None if following is None else _Followed(following)
+
+    def _place(self, client: Any) -> dict[str, Any]:
+        """Where the requests of a client go."""
+        return {
+            "base_url": str(_option(client._http_options, "base_url") or ""),
+            "client": "vertex" if getattr(client, "vertexai", False) else "",
+            "hosts": self._meters.hosts,
+        }
+
+    def _ask(self, client: Any, args: Any, kwargs: dict[str, Any]) -> "_Asked | _Followed | None":
+        """A request that is about to be sent; `None` if it tells nothing of any bill."""
         method, path, body = _arguments(*args, **kwargs)
-        options = client._http_options
-        described = providers.describe(
-            "google",
-            method,
-            _placed(client, path),
-            body,
-            base_url=str(_option(options, "base_url") or ""),
-            client="vertex" if getattr(client, "vertexai", False) else "",
-            hosts=self._meters.hosts,
-        )
-        call = begin(self._meters.meter, described) if described is not None else None
+        asked = "google", method, _placed(client, path), body
+        place = self._place(client)
+        described = providers.describe(*asked, **place) or jobs.begun(*asked, **place)
+        if described is None:
+            return self._follow(client, method, path)
+        call = begin(self._meters.meter, described)
         if call is None:
             return None
-        observation = observe(
-            call, self._meters.on_abort, lambda: json.dumps(body, default=str).encode()
-        )
-        if observation is None:
-            return None
         call.activate()
-        return _GoogleObservation(observation)
+        return _Asked(call, self._meters.on_abort, body)
+
+    def _begin(self, client: Any, args: Any, kwargs: dict[str, Any]) -> "_GoogleObservation | None":
+        asked = self._ask(client, args, kwargs)
+        observation = asked.observe() if isinstance(asked, _Asked) else None
+        return None if observation is None else _GoogleObservation(observation)
+
+
+class _Asked:
+    """A request that has no answer yet."""
+
+    __slots__ = ("_body", "_on_abort", "call")
+
+    def __init__(self, call: Call, on_abort: OnAbort, body: Any) -> None:
+        self.call = call
+        self._on_abort: OnAbort = on_abort
+        self._body = body
+        waiting.add(self)
+
+    def observe(self) -> Observation | None:
+        """Its answer will be a stream."""
+        waiting.discard(self)
+        return observe(self.call, self._on_abort, self._sent)
+
+    def answered(self, response: Any) -> None:
+        """With a whole response: `SdkHttpResponse`, or its body as a dict (up to 1.20)."""
+        waiting.discard(self)
+        self.call.deactivate()
+        headers, body = guard.call("observe", _headers_and_body, response) or (None, "")
+        take_whole(self.call, self._on_abort, body, headers or NOTHING, self._sent)
+
+    def failed(self, error: BaseException) -> None:
+        """The request raised; what the SDK cannot read was an answer all the same."""
+        observation = self.observe() if isinstance(error.__cause__, json.JSONDecodeError) else None
+        if observation is not None:
+            _GoogleObservation(observation).failed(error)
+            return
+        waiting.discard(self)
+        self.call.deactivate()
+        settle_failed(self.call, error)
+
+    def finish(self, how: How) -> None:
+        """We go, and the answer has not come: the provider may bill what was sent."""
+        observation = self.observe()
+        if observation is not None:
+            observation.finish(how)
+
+    def disown(self) -> None:
+        """Settle nothing: the call is another process's."""
+
+    def _sent(self) -> bytes:
+        return json.dumps(self._body, default=str).encode()
+
+
+class _Followed:
+    """A request that has no answer yet, and is no call: its answer may end earlier work."""
+
+    __slots__ = ("_following",)
+
+    def __init__(self, following: jobs.Following) -> None:
+        self._following = following
+
+    def answered(self, response: Any) -> None:
+        """See `_Asked.answered`."""
+        _, body = guard.call("observe", _headers_and_body, response) or (None, "")
+        self.took(body)
+
+    def took(self, body: bytes | str) -> None:
+        """This is all of the answer."""
+        self._following.content(body)
+        self._following.finish("eof")
+
+    def failed(self, error: BaseException) -> None:
+        """It tells nothing, then."""
 
 
 def _placed(client: Any, path: str) -> str:
@@ -166,17 +280,6 @@ class _GoogleObservation:
     def call(self) -> Call:
         return self._observation.call
 
-    def whole(self, response: Any) -> None:
-        """A whole response: `SdkHttpResponse`, or its body as a dict (up to 1.20)."""
-        self.call.deactivate()
-        guard.call("observe", self._whole, response)
-        self._observation.finish("eof")
-
-    def _whole(self, response: Any) -> None:
-        headers, body = _headers_and_body(response)
-        self._headers(headers)
-        self._observation.body(body)
-
     def chunk(self, response: Any) -> None:
         """One chunk of a stream."""
         self.call.deactivate()
@@ -190,7 +293,7 @@ class _GoogleObservation:
     def _headers(self, headers: Any) -> None:
         if not self._begun and headers is not None:
             self._begun = True
-            self._observation.headers({str(k).lower(): str(v) for k, v in dict(headers).items()})
+            self._observation.headers(headers)
 
     def failed(self, error: BaseException) -> None:
         """The request, or its stream, raised."""

@@ -2,18 +2,23 @@
 
 import weakref
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Literal, NamedTuple, Protocol
 
 from .. import forks, guard, providers
 from ..meter import Call, Meter, Outcome
 from ..records import KINDS, Reading, Request, Usage
-from . import wire
+from . import jobs, wire
 
 OnAbort = Literal["estimate", "drain", "ignore"]
 """What to do about a stream that the caller leaves early: estimate what is not known from the
 delivered text; read it to its end in the background; or count it as unknown."""
 
 How = Literal["eof", "closed", "failed", "dropped", "shutdown"]
+
+
+RequestBody = bytes | None | Callable[[], bytes | None]
+"""What was sent, or what finds it: for an estimate, where the answer was not read to its end."""
 
 
 class UnderWay(Protocol):
@@ -49,95 +54,80 @@ class Reader(Protocol):
     billed: bool
     pending: bool
     needs_body: bool
+    text_mark: bytes | None
+    response_id: str | None
 
     def body(self, raw: bytes | str, headers: Mapping[str, str] | None = None) -> None: ...
-    def event(self, data: bytes | str, name: str | None = None) -> None: ...
+    def event(self, data: bytes | str, name: str | None = None) -> bool | None: ...
     def headers(self, headers: Mapping[str, str]) -> None: ...
     def readings(self) -> tuple[Reading, ...]: ...
 
 
-class Observation:
-    """Reads along, never holds the response, and settles its call exactly once."""
+class _Failure(NamedTuple):
+    """What is kept of an exception."""
 
-    __slots__ = ("__weakref__", "_done", "_events", "_on_abort", "_reader", "_request_body", "call")
+    type: str
+    callers: bool
+    """Cancellation and interrupts are the caller's doing, not the provider's."""
+
+    @classmethod
+    def of(cls, error: BaseException) -> "_Failure":
+        return cls(type(error).__name__, not isinstance(error, Exception))
+
+
+class Answer:
+    """An answer that is read, and what comes of it."""
+
+    __slots__ = ("_events", "_on_abort", "_reader", "_request_body", "call")
 
     def __init__(
         self,
         call: Call,
         reader: Reader,
         on_abort: OnAbort,
-        request_body: Callable[[], bytes | None],
+        request_body: RequestBody,
     ) -> None:
         self.call = call
         self._reader = reader
         self._on_abort = on_abort
         self._request_body = request_body
         self._events = False
-        self._done = False
-        live[id(self)] = weakref.ref(self)
 
-    @property
-    def open(self) -> bool:
-        return not self._done
+    def whole(self, raw: bytes | str) -> Outcome:
+        """The outcome of a response that is read as a whole.
 
-    @property
-    def needs_body(self) -> bool:
-        """Whether a body that is no stream of events has to be kept until its end."""
-        return self._reader.needs_body
-
-    @property
-    def wants_draining(self) -> bool:
-        """Whether the rest of a stream that is being left should be read in the background."""
-        return self._on_abort == "drain" and not self._done and not self._reader.complete
-
-    def headers(self, headers: Mapping[str, str]) -> None:
-        """The response's headers, once."""
-        guard.call("read", self._reader.headers, headers)
-
-    def event(self, data: bytes | str, name: str | None = None) -> None:
-        """The data of one event of a stream."""
-        if not self._events:
-            self._events = True
-            self.call.chunk_arrived()
-        guard.call("read", self._reader.event, data, name)
-
-    def body(self, raw: bytes | str, headers: Mapping[str, str] | None = None) -> None:
-        """A whole body, and with it the end."""
-        guard.call("read", self._reader.body, raw, headers)
-        self.finish("eof")
-
-    def content(self, raw: bytes) -> None:
-        """The bytes of a whole response: a body, or a stream of events where none was asked for."""
-        if raw.startswith((b"data:", b"event:")):
-            guard.call("read", self._read_events, raw)
-            self.finish("eof")
-        else:
-            self.body(raw)
-
-    def _read_events(self, raw: bytes) -> None:
+        It is a body, or a stream of events where none was asked for.
+        """
+        if isinstance(raw, str) or not raw.startswith((b"data:", b"event:")):
+            return self._body(raw)
+        self._events = True
+        self.call.first_chunk = self.call.first_chunk or self.call.duration
         splitter = wire.SseSplitter()
         for event in (*splitter.feed(raw), splitter.rest()):
             data, name = wire.sse_data(event)
             if data is not None:
-                self.event(data, name)
+                guard.call("read", self._reader.event, data, name)
+        return self._outcome("eof", None)
 
-    def finish(self, how: How, error: BaseException | None = None) -> None:
-        """The response ended this way. Only the first word counts. Never raises."""
-        if self._done:
+    def _body(self, raw: bytes | str) -> Outcome:
+        guard.call("read", self._reader.body, raw)
+        return self._outcome("eof", None)
+
+    def settle(self, evidence: Callable[[], Outcome]) -> None:
+        """The call ends with this; if its work goes on, a later answer ends it."""
+        if not jobs.goes_on(self.call.request):
+            self.call.settle(evidence)
             return
-        self._done = True
-        live.pop(id(self), None)
-        outcome = guard.call("observe", self._outcome, how, error)
-        self.call.settle(outcome or Outcome("broken", reason="instrumentation_error"))
+        # now: the next request of the caller may be for the end of it
+        outcome = guard.call("observe", evidence) or Outcome(
+            "broken", reason="instrumentation_error"
+        )
+        work = self._reader.response_id if self._reader.pending else None
+        # whoever leaves such a stream does not stop it
+        if not jobs.hold(self.call, work, outcome._replace(status="ok", error_type=None)):
+            self.call.settle(outcome)
 
-    def disown(self) -> None:
-        """Settle nothing: the call is another process's."""
-        self._done = True
-
-    def __del__(self) -> None:
-        self.finish("dropped")
-
-    def _outcome(self, how: How, error: BaseException | None) -> Outcome:
+    def _outcome(self, how: How, error: "_Failure | None") -> Outcome:
         reader = self._reader
         readings = reader.readings()
         finished = reader.complete or (
@@ -159,7 +149,7 @@ class Observation:
         return self._unfinished(outcome, readings)
 
     def _status(
-        self, how: How, error: BaseException | None, finished: bool
+        self, how: How, error: "_Failure | None", finished: bool
     ) -> tuple[Literal["ok", "error", "aborted", "broken"], str | None]:
         failed = self._reader.failed
         if failed is not None:
@@ -167,12 +157,14 @@ class Observation:
         if finished:
             return "ok", None
         if how == "failed" and error is not None:
-            # cancellation and interrupts are the caller's doing, not the provider's
-            mine = isinstance(error, Exception)
-            return ("broken" if mine else "aborted"), type(error).__name__
+            return ("aborted" if error.callers else "broken"), error.type
         if how == "eof":
             return ("broken", "incomplete_stream") if self._events else ("ok", None)
         return "aborted", None
+
+    def _asked(self) -> bytes | None:
+        body = self._request_body
+        return body() if callable(body) else body
 
     def _unfinished(self, outcome: Outcome, readings: tuple[Reading, ...]) -> Outcome:
         if self._on_abort == "ignore":
@@ -180,7 +172,7 @@ class Observation:
             return outcome._replace(source="missing", reason="stream_aborted", readings=unknown)
         last = readings[-1] if readings else Reading()
         usage = providers.estimate(
-            self.call.request, self._request_body(), self._reader.delivered, last.usage
+            self.call.request, self._asked(), self._reader.delivered, last.usage
         )
         if not self.call.request.stream:
             usage = usage._replace(output=None)  # the answer was not read: nobody saw its length
@@ -196,8 +188,89 @@ class Observation:
         )
 
 
+class Observation(Answer):
+    """Reads along, never holds the response, and settles its call exactly once."""
+
+    __slots__ = ("__weakref__", "_done")
+
+    def __init__(
+        self,
+        call: Call,
+        reader: Reader,
+        on_abort: OnAbort,
+        request_body: RequestBody,
+    ) -> None:
+        super().__init__(call, reader, on_abort, request_body)
+        self._done = False
+        live[id(self)] = weakref.ref(self)
+
+    @property
+    def open(self) -> bool:
+        return not self._done
+
+    @property
+    def needs_body(self) -> bool:
+        """Whether a body that is no stream of events has to be kept until its end."""
+        return self._reader.needs_body
+
+    @property
+    def wants_draining(self) -> bool:
+        """Whether the rest of a stream that is being left should be read in the background."""
+        return self._on_abort == "drain" and not self._done and not self._reader.complete
+
+    @property
+    def text_mark(self) -> bytes | None:
+        """What stands before the text in an event that holds nothing else."""
+        return self._reader.text_mark
+
+    def headers(self, headers: Mapping[str, str]) -> None:
+        """The response's headers, once."""
+        guard.call("read", self._reader.headers, headers)
+
+    def event(self, data: bytes | str, name: str | None = None) -> bool:
+        """The data of one event of a stream; True if it held nothing but a piece of text."""
+        if self._done:
+            return False
+        if not self._events:
+            self._events = True
+            self.call.chunk_arrived()
+        return bool(guard.call("read", self._reader.event, data, name))
+
+    def delivered(self, text: bytes) -> None:
+        """Such an event, of which the text is known already."""
+        self._reader.delivered += providers.length(text)
+
+    def body(self, raw: bytes | str) -> None:
+        """A whole body, and with it the end."""
+        self._end(partial(self._body, raw))
+
+    def content(self, raw: bytes) -> None:
+        """See `whole`: the bytes of a whole response, and with them the end."""
+        self._end(partial(self.whole, raw))
+
+    def finish(self, how: How, error: BaseException | None = None) -> None:
+        """The response ended this way. Only the first word counts. Never raises."""
+        if not self._done:
+            # an error holds the frames it came through, and with them whatever the caller has there
+            failure = None if error is None else _Failure.of(error)
+            self._end(partial(self._outcome, how, failure))
+
+    def _end(self, evidence: Callable[[], Outcome]) -> None:
+        if not self._done:
+            self._done = True
+            live.pop(id(self), None)
+            self.settle(evidence)
+
+    def disown(self) -> None:
+        """Settle nothing: the call is another process's."""
+        self._done = True
+
+    def __del__(self) -> None:
+        self.finish("dropped")
+
+
 def observe(
-    call: Call, on_abort: OnAbort, request_body: Callable[[], bytes | None]
+    call: Call, on_abort: OnAbort, request_body: RequestBody
 ) -> Observation | None:
     """An observation of a call's response; a call that cannot have one ends here."""
     reader = guard.call("read", providers.reader, call.request)
@@ -205,6 +278,35 @@ def observe(
         call.settle(Outcome("broken", reason="instrumentation_error"))
         return None
     return Observation(call, reader, on_abort, request_body)
+
+
+def take_whole(
+    call: Call,
+    on_abort: OnAbort,
+    raw: bytes | str,
+    headers: Mapping[str, str],
+    request_body: RequestBody,
+) -> None:
+    """A response that was read already: its call ends here, and what it says is read later."""
+    if jobs.goes_on(call.request):
+        reader = providers.reader(call.request)
+        guard.call("read", reader.headers, headers)
+        answer = Answer(call, reader, on_abort, request_body)
+        answer.settle(partial(answer.whole, raw))
+        return
+    call.settle(partial(_taken, call, on_abort, raw, headers, request_body))
+
+
+def _taken(
+    call: Call,
+    on_abort: OnAbort,
+    raw: bytes | str,
+    headers: Mapping[str, str],
+    request_body: RequestBody,
+) -> Outcome:
+    reader = providers.reader(call.request)
+    guard.call("read", reader.headers, headers)
+    return Answer(call, reader, on_abort, request_body).whole(raw)
 
 
 def _final(readings: list[Reading]) -> bool:
@@ -280,6 +382,7 @@ def settle_live() -> None:
     """At shutdown: what is still under way is settled with what is known."""
     for under_way in _under_way():
         under_way.finish("shutdown")
+    jobs.end()
 
 
 def _under_way() -> list[UnderWay]:

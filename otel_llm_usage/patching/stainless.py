@@ -10,14 +10,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar, Token
-from functools import partial
+from contextvars import ContextVar
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
 from .. import guard, providers
 from ..meter import Call, Outcome
-from . import wire
+from . import jobs, wire
 from .engine import Seam
 from .observation import (
     How,
@@ -27,6 +26,7 @@ from .observation import (
     begin,
     observe,
     settle_failed,
+    take_whole,
     waiting,
 )
 from .tee import Filter, HidingDecoder, Tap, tee
@@ -36,16 +36,22 @@ logger = logging.getLogger("otel_llm_usage")
 KEY = "otel_llm_usage"
 """Our one private key in a request's `extensions`: transports ignore it, pickling drops it."""
 
-MODULES = {"openai": "openai._base_client", "anthropic": "anthropic._base_client"}
+MODULES = {
+    "openai": "openai._base_client",
+    "anthropic": "anthropic._base_client",
+    "google": "google.genai._interactions._base_client",
+}
+"""The base clients. That of google-genai was for interactions alone, from 1.55 to 2.7."""
 
 
 class _Frame:
     """One passage through `request()`: it may make several attempts and, with fallbacks, hops."""
 
-    __slots__ = ("_on_abort", "_outer", "again", "asked", "asks", "attempts")
+    __slots__ = ("_around", "_on_abort", "_outer", "again", "asked", "asks", "attempts")
 
     def __init__(self, on_abort: OnAbort) -> None:
         self._on_abort: OnAbort = on_abort
+        self._around = _frame.get()
         self._outer = _attempt.get()
         self.attempts: list[_Attempt] = []
         """All of them, but those whose call went over to a later one."""
@@ -56,20 +62,25 @@ class _Frame:
         self.asked: tuple[str, str | None] | None = None
         """The host and the model that were asked for usage which the caller had not asked for."""
 
-    def enter(self) -> Token["_Frame | None"]:
+    def enter(self) -> None:
         """A passage begins."""
         waiting.add(self)
-        return _frame.set(self)
+        _frame.set(self)
 
-    def leave(self, token: Token["_Frame | None"]) -> None:
+    def leave(self) -> None:
         """The passage is over, well or not."""
         waiting.discard(self)
         # a coroutine may be closed in another context than the one that it ran in
-        with suppress(ValueError):
-            _frame.reset(token)
+        if _frame.get() is self:
+            _frame.set(self._around)
         _attempt.set(self._outer)
         for attempt in self.attempts:
             attempt.call.deactivate()
+
+    @property
+    def plain(self) -> bool:
+        """Whether there was one attempt, and a thread of ours is reading its answer."""
+        return self.asked is None and len(self.attempts) == 1 and self.attempts[0].observed
 
     @property
     def unanswered(self) -> "list[_Attempt]":
@@ -122,7 +133,7 @@ class _Attempt:
 
     def observe(self, on_abort: OnAbort) -> Observation | None:
         """See `observation.observe`."""
-        return observe(self.call, on_abort, partial(_itself, self.request_body))
+        return observe(self.call, on_abort, self.request_body)
 
     def __del__(self) -> None:
         # without a passage of ours around it nobody else sees how it ended
@@ -150,7 +161,7 @@ class Stainless:
         """Where the wrappers go."""
         module = MODULES[self._sdk]
         return [
-            Seam(self._sdk, module, path, wrapper)
+            Seam(self._sdk, module, path, wrapper, optional=self._sdk == "google")
             for path, wrapper in (
                 ("SyncAPIClient.request", self.request),
                 ("AsyncAPIClient.request", self.request_async),
@@ -166,7 +177,7 @@ class Stainless:
         """All attempts of one call, sync."""
         frame = _Frame(self._meters.on_abort)
         while True:
-            token = frame.enter()
+            frame.enter()
             try:
                 answer = wrapped(*args, **kwargs)
             except BaseException as error:
@@ -175,8 +186,11 @@ class Stainless:
                 guard.call("observe", self._failed, frame, error)
                 raise
             finally:
-                frame.leave(token)
-            guard.call("observe", self._answered, frame, answer)
+                frame.leave()
+            if frame.plain:
+                frame.attempts.clear()  # see `_answered`
+            else:
+                guard.call("observe", self._answered, frame, answer)
             return answer
 
     async def request_async(
@@ -185,7 +199,7 @@ class Stainless:
         """All attempts of one call, async."""
         frame = _Frame(self._meters.on_abort)
         while True:
-            token = frame.enter()
+            frame.enter()
             try:
                 answer = await wrapped(*args, **kwargs)
             except BaseException as error:
@@ -194,8 +208,11 @@ class Stainless:
                 guard.call("observe", self._failed, frame, error)
                 raise
             finally:
-                frame.leave(token)
-            guard.call("observe", self._answered, frame, answer)
+                frame.leave()
+            if frame.plain:
+                frame.attempts.clear()  # see `_answered`
+            else:
+                guard.call("observe", self._answered, frame, answer)
             return answer
 
     def _answered(self, frame: _Frame, answer: Any) -> None:
@@ -271,6 +288,10 @@ class Stainless:
         attempt = guard.call("describe", self._begin, client, options, retries)
         if attempt is None:
             return wrapped(*args, **kwargs)
+        if isinstance(attempt, jobs.Following):
+            request = wrapped(*args, **kwargs)
+            guard.call("describe", _mark, request, attempt)
+            return request
         if attempt.filter is None:
             request = wrapped(*args, **kwargs)
         else:
@@ -279,9 +300,11 @@ class Stainless:
         guard.call("describe", _attach, request, attempt)
         return request
 
-    def _begin(self, client: Any, options: Any, retries: int | None) -> _Attempt | None:
+    def _begin(
+        self, client: Any, options: Any, retries: int | None
+    ) -> "_Attempt | jobs.Following | None":
         body = _effective_body(options)
-        base_url = str(client.base_url)
+        base_url = _text(_address(client))
         stream = isinstance(body, Mapping) and body.get("stream") is True
         described = providers.describe(
             self._sdk,
@@ -295,7 +318,15 @@ class Stainless:
             hosts=self._meters.hosts,
         )
         if described is None:
-            return None
+            asked = self._sdk, options.method, options.url
+            place: dict[str, Any] = {
+                "base_url": base_url,
+                "client": _client_name(type(client)),
+                "hosts": self._meters.hosts,
+            }
+            described = jobs.begun(*asked, body, **place)
+            if described is None:
+                return jobs.follow(self._meters.meter, *asked, **place)
         frame = _frame.get()
         call = _taken_over(frame, retries) or begin(self._meters.meter, described)
         if call is None:
@@ -350,6 +381,9 @@ class Stainless:
     def _observe(self, response: Any, stream: Any) -> None:
         request = getattr(response, "_request", None)  # `.request` raises where there is none
         attempt = request.extensions.get(KEY) if request is not None else None
+        if isinstance(attempt, jobs.Following) and response.is_success:
+            _follow(attempt, response, stream=bool(stream))
+            return
         if not isinstance(attempt, _Attempt) or attempt.observed:
             return
         if response.is_success:
@@ -361,17 +395,21 @@ class Stainless:
         """Read a successful response along."""
         if response is None:
             return
-        attempt.call.deactivate()
-        attempt.call.seen = attempt.observed = True
+        call = attempt.call
+        call.deactivate()
+        call.seen = attempt.observed = True
+        read = hasattr(response, "_content")
+        streamed = stream or call.request.stream
+        if read and not streamed:
+            on_abort = self._meters.on_abort
+            take_whole(call, on_abort, response.content, response.headers, attempt.request_body)
+            return
         observation = attempt.observe(self._meters.on_abort)
         if observation is None:
             return
         observation.headers(response.headers)
-        if hasattr(response, "_content"):
-            if stream or attempt.call.request.stream:
-                response._content = _read_already(observation, attempt.filter, response)
-            else:
-                observation.content(response.content)
+        if read:
+            response._content = _read_already(observation, attempt.filter, response)
             return
         tap = _tap(observation, attempt.filter, response, stream)
         observed = tee(response.stream, tap)
@@ -379,7 +417,23 @@ class Stainless:
             response.stream = observed
 
 
-def _tap(observation: Observation, filter_: Filter | None, response: Any, stream: bool) -> Tap:
+def _follow(following: jobs.Following, response: Any, *, stream: bool) -> None:
+    """Read a successful response along that may tell the end of earlier work."""
+    if not following.begin(whole=response.status_code == 200):
+        return
+    if hasattr(response, "_content"):
+        following.content(response.content)
+        following.finish("eof")
+        return
+    splitter, data = following.cut(stream=stream)
+    read_along: Any = following  # what a tap asks of an observation, it has
+    tap = Tap(read_along, _decoder(response), splitter=splitter, data=data)
+    observed = tee(response.stream, tap)
+    if observed is not None:
+        response.stream = observed
+
+
+def _decoder(response: Any) -> wire.Decoder:
     kind = type(response)
     encoding = {"content-encoding": response.headers.get("content-encoding", "")}
 
@@ -390,7 +444,11 @@ def _tap(observation: Observation, filter_: Filter | None, response: Any, stream
             decoded.extend(kind(200, headers=encoding, content=iter([raw])).iter_bytes())
         return b"".join(decoded)
 
-    decoder = wire.decoder(response.headers, decode)
+    return wire.decoder(response.headers, decode)
+
+
+def _tap(observation: Observation, filter_: Filter | None, response: Any, stream: bool) -> Tap:
+    decoder = _decoder(response)
     if "vnd.amazon.eventstream" in response.headers.get("content-type", ""):
         return Tap(observation, decoder, splitter=wire.FrameSplitter(), data=wire.frame_data)
     # real servers leave out or misspell the content type: the caller's `stream=True` decides
@@ -437,8 +495,8 @@ def _with_version(client: Any, options: Any) -> str:
     return str(options.url)
 
 
-def _itself(body: bytes | None) -> bytes | None:
-    return body
+def _mark(request: Any, following: jobs.Following) -> None:
+    request.extensions = {**request.extensions, KEY: following}
 
 
 def _attach(request: Any, attempt: _Attempt) -> None:
@@ -501,6 +559,27 @@ def _names_our_option(error: BaseException) -> bool:
     said = f"{getattr(error, 'body', '')} {error}"
     return "stream_options" in said or "include_usage" in said
 
+
+def _address(client: Any) -> Any:
+    """The client's base URL; newer versions import something each time that its property is asked."""
+    url = getattr(client, "_base_url", None)
+    return client.base_url if url is None else url
+
+
+_texts: dict[int, tuple[Any, str]] = {}
+
+
+def _text(url: Any) -> str:
+    """A client's URL as text: it is the same object at each call, and says itself slowly."""
+    known = _texts.get(id(url))
+    if known is None or known[0] is not url:
+        if len(_texts) >= _MOST_URLS:
+            _texts.clear()
+        known = _texts[id(url)] = (url, str(url))
+    return known[1]
+
+
+_MOST_URLS = 1000
 
 _names: "WeakKeyDictionary[type, str]" = WeakKeyDictionary()
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
-from .. import finalisers, guard
+from .. import backlog, guard
 from . import wire
 from .observation import Observation
 
@@ -20,6 +20,66 @@ DRAIN_SECONDS = 60.0
 DRAIN_BYTES = 32 * 1024 * 1024
 
 Filter = Callable[[bytes], bytes]
+
+
+class _Usual:
+    """An event that holds nothing but a piece of text, as most of a stream do.
+
+    What stands around the text is the same in the next ones, byte for byte; so those need not be
+    looked into to know that they say nothing else, and hiding a part of them is a cut at a known place.
+    """
+
+    __slots__ = ("begin", "closing", "head", "kept", "tail")
+
+    @classmethod
+    def like(cls, event: bytes, mark: bytes, kept: bytes) -> "_Usual | None":
+        """What to expect of events like this one, whose text stands behind `mark`.
+
+        `kept`: what the caller sees of it.
+        """
+        begin = event.find(mark) + len(mark)
+        end = event.find(b'"', begin)
+        if begin < len(mark) or end < 0 or b"\\" in event[begin:end]:
+            return None
+        tail, closing = event[end:], b""
+        padding = tail.find(_PADDING)
+        if padding >= 0:
+            value = padding + len(_PADDING)
+            closing = tail[tail.find(b'"', value) :]
+            tail = tail[:value]
+            if len(closing) > _CLOSING:
+                return None
+        rest = len(event) - end - len(tail)
+        seen = kept[end : len(kept) - rest]
+        if kept != event[:end] + seen + event[len(event) - rest :]:
+            return None
+        return cls(event[:begin], tail, seen, closing)
+
+    def __init__(self, head: bytes, tail: bytes, kept: bytes, closing: bytes) -> None:
+        self.head = head
+        self.begin = len(head)
+        self.tail = tail
+        self.kept = kept
+        """What the caller sees of the tail."""
+        self.closing = closing
+        """What stands behind OpenAI's padding, whose letters differ; empty where there is none."""
+
+    def text_end(self, event: bytes) -> int:
+        """Where the text of the event ends; 0 if it is another kind of event."""
+        if not event.startswith(self.head):
+            return 0
+        end = event.find(b'"', self.begin)
+        if not event.startswith(self.tail, end):
+            return 0
+        rest = end + len(self.tail)
+        if not self.closing:
+            return end if rest == len(event) else 0
+        last = len(event) - len(self.closing)
+        return end if event.find(b'"', rest) == last and event.endswith(self.closing) else 0
+
+
+_PADDING = b'"obfuscation":"'
+_CLOSING = len(b'"}\r\n\r\n')
 
 
 class Tap:
@@ -42,9 +102,12 @@ class Tap:
         """
         self.observation = observation
         self._decoder = decoder
+        self._plain = isinstance(decoder, wire.Plain)
         self._splitter = splitter
         self._data = data
         self._keep = keep
+        self._usual: _Usual | None = None
+        self._lessons = 100
         self._blind = blind
         self._body: list[bytes] = []
         self._left_of_it = length
@@ -52,25 +115,52 @@ class Tap:
     def feed(self, chunk: bytes) -> bytes:
         """One chunk passes. Never raises."""
         # what we asked for is hidden to the end, also when the observation has been settled
-        if self.observation.open or self._keep is not None:
-            kept = guard.call("tee", self._feed, chunk)
-            if kept is None:
-                kept, self._keep = chunk, None
-            return kept
-        return chunk
+        if self._keep is None and not self.observation.open:
+            return chunk
+        kept = guard.call("tee", self._feed, chunk)
+        if kept is None:
+            kept, self._keep = chunk, None
+        return kept
 
     def _feed(self, chunk: bytes) -> bytes:
-        if self._splitter is None:
+        splitter = self._splitter
+        if splitter is None:
             if self._left_of_it is not None:
                 self._left_of_it -= len(chunk)
             if not self._blind:
                 self._body.append(self._decoder.feed(chunk))
             return chunk
-        events = self._splitter.feed(self._decoder.feed(chunk))
-        guard.call("read", self._read, events)
+        events = splitter.feed(chunk if self._plain else self._decoder.feed(chunk))
         if self._keep is None:
+            self._read(events)
             return chunk
-        return b"".join([hidden(self._keep, event) for event in events])
+        return b"".join([self._hide(self._keep, event) for event in events])
+
+    def _read(self, events: list[bytes]) -> None:
+        for event in events:
+            usual = self._usual
+            if usual is not None and (end := usual.text_end(event)):
+                self.observation.delivered(event[usual.begin : end])
+            else:
+                self._read_one(event, event)
+
+    def _hide(self, keep: Filter, event: bytes) -> bytes:
+        """Read one event, and give back what the caller is to see of it."""
+        usual = self._usual
+        if usual is not None and (end := usual.text_end(event)):
+            self.observation.delivered(event[usual.begin : end])
+            return event[:end] + usual.kept + event[end + len(usual.tail) :]
+        kept = hidden(keep, event)
+        self._read_one(event, kept)
+        return kept
+
+    def _read_one(self, event: bytes, kept: bytes) -> None:
+        data, name = self._data(event)
+        if data is not None and self.observation.event(data, name) and self._lessons:
+            mark = self.observation.text_mark
+            if mark is not None:
+                self._lessons -= 1
+                self._usual = _Usual.like(event, mark, kept) or self._usual
 
     def end(self) -> bytes:
         """The body is at its end: what the caller has yet to see."""
@@ -118,13 +208,6 @@ class Tap:
         self._read(self._splitter.feed(self._decoder.end()))
         if self._decoder.broken:  # the SDK could not read it either
             self.observation.finish("eof")
-
-    def _read(self, events: list[bytes]) -> None:
-        for event in events:
-            data, name = self._data(event)
-            if data is not None:
-                self.observation.event(data, name)
-
 
 def hidden(keep: Filter, event: bytes) -> bytes:
     """What the caller sees of one event: all of it, if we fail to hide a part."""
@@ -214,7 +297,7 @@ class _SyncTee(_Tee):
         observation = self._tap.observation
         if self._draining:
             return
-        if observation.wants_draining and self._rest is not None and not finalisers.collecting():
+        if observation.wants_draining and self._rest is not None and not backlog.collecting():
             self._draining = True
             thread = threading.Thread(target=_drain, args=(self,), daemon=True)
             if guard.theirs(thread.start) is None:

@@ -2,8 +2,10 @@
 
 from .answers import reader
 from .estimates import estimate
+from .gemini import model_name
 from .raw import readings
 from .reading import Reader
+from .realtime import COUNTED_BEFORE, SESSION_MODEL, connected, line
 from .requests import describe
 from .streams import (
     Filter,
@@ -14,15 +16,22 @@ from .streams import (
     takes_the_question,
     usage_filter,
 )
+from .texts import length
 
 __all__ = [
+    "COUNTED_BEFORE",
+    "SESSION_MODEL",
     "Filter",
     "Policy",
     "Reader",
+    "connected",
     "describe",
     "estimate",
     "hide_injected_usage",
     "known_dialect",
+    "length",
+    "line",
+    "model_name",
     "reader",
     "readings",
     "stream_usage_policy",

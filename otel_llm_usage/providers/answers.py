@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from ..records import Request
-from . import anthropic, gemini, openai
+from . import anthropic, gemini, interactions, openai, orders, realtime
 from .reading import BaseReader
 
 _READERS: Mapping[str, Callable[[Request], BaseReader]] = {
@@ -16,13 +16,22 @@ _READERS: Mapping[str, Callable[[Request], BaseReader]] = {
     "audio.transcriptions": openai.TranscriptionReader,
     "audio.translations": openai.TranscriptionReader,
     "audio.speech": openai.SpeechReader,
+    "realtime": realtime.RealtimeReader,
+    "realtime.transcription": realtime.RealtimeTranscriptionReader,
+    "realtime.translation": realtime.SessionReader,
+    "live.session": realtime.SessionReader,
     "messages": anthropic.MessagesReader,
     "generate_content": gemini.GeminiReader,
     "live": gemini.GeminiReader,
     "embed_content": gemini.EmbeddingsReader,
     "generate_images": gemini.ImagenReader,
     "caches.create": gemini.CacheReader,
-    "interactions": gemini.InteractionsReader,
+    "interactions": interactions.InteractionsReader,
+    "decisions.create": interactions.InteractionsReader,
+    "voices.create": interactions.InteractionsReader,
+    "threads.runs": orders.RunReader,
+    "videos": orders.VideoReader,
+    "generate_videos": orders.VideoReader,
 }
 
 

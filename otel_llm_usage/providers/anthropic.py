@@ -64,10 +64,14 @@ def _written(raw: Mapping[str, Any], notes: list[str]) -> tuple[int | None, int 
     return untold, five_minutes, hour
 
 
+_TEXT_MARK = b'"type":"text_delta","text":"'
+
+
 class MessagesReader(BaseReader):
     """Messages, whole or streamed, and the lines of a batch."""
 
     __slots__ = ("_content", "_output_told", "_raw")
+    text_mark = _TEXT_MARK
 
     def __init__(self, request: Request) -> None:
         super().__init__(request)
@@ -87,19 +91,21 @@ class MessagesReader(BaseReader):
         self._content = bool(answer.get("content", self._raw.get("output_tokens")))
         self._stopped(answer.get("stop_reason"))
 
-    def event(self, data: bytes | str, name: str | None = None) -> None:
+    def event(self, data: bytes | str, name: str | None = None) -> bool | None:
         """One event of a stream; those with content are not parsed."""
         data = utf8(data)
         if name == "content_block_delta" or b'"content_block_delta"' in data:
             self._content = True
             start = data.find(b'"delta"', data.find(b'"delta"') + 7)
             self.delivered += characters(data, max(start, 0))
-        elif name == "content_block_start" or b'"content_block_start"' in data:
+            return data.count(_TEXT_MARK) == 1
+        if name == "content_block_start" or b'"content_block_start"' in data:
             self._content = True
         elif name not in ("content_block_stop", "ping"):
             event = parsed(data)
             if isinstance(event, Mapping):
                 self._event(event)
+        return None
 
     def _event(self, event: Mapping[str, Any]) -> None:
         kind = event.get("type")

@@ -229,10 +229,20 @@ _SEARCH_MODELS = (("-search-preview", "web_search_preview"), ("-search-api", "we
 """Chat models that search the web on every request, and the fee that this is."""
 
 
+_TEXT_MARK = b'"delta":{"content":"'
+
+
+def _only_text(chunk: bytes) -> bool:
+    """Whether the delta of a chunk says nothing but its content."""
+    begin = chunk.find(_TEXT_MARK) + len(_TEXT_MARK)
+    return chunk.startswith(b'"}', chunk.find(b'"', begin))
+
+
 class ChatReader(OpenAIReader):
     """Chat completions and legacy completions."""
 
     __slots__ = ("_done", "_key")
+    text_mark = _TEXT_MARK
 
     def __init__(self, request: Request) -> None:
         super().__init__(request)
@@ -257,18 +267,21 @@ class ChatReader(OpenAIReader):
             for choice in choices:
                 self.delivered += _characters_of(choice)
 
-    def event(self, data: bytes | str, name: str | None = None) -> None:
+    def event(self, data: bytes | str, name: str | None = None) -> bool | None:
         """One chunk. Only the first ones and those with usage are parsed."""
         data = utf8(data)
         if b'"error"' in data or (self.model is None and self.unacquainted()):
             self._parse(data)
-            return
+            return None
+        usual = True
         at = data.find(b'"usage"')
         if at >= 0:
             found = _USAGE.search(data, at)
             if found is not None:
+                usual = False
                 self._usage_chunk(data, found.end())
         if b'"finish_reason":null' not in data:
+            usual = False
             for reason in _FINISH.findall(data):
                 self._finished(reason.decode("utf-8", "replace"))
         if data == b"[DONE]":
@@ -277,6 +290,7 @@ class ChatReader(OpenAIReader):
         start = data.find(self._key)
         if start >= 0:
             self.delivered += characters(data, start)
+        return usual and data.count(_TEXT_MARK) == 1 and _only_text(data)
 
     def _parse(self, data: bytes) -> None:
         if data == b"[DONE]":

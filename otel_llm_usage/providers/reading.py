@@ -30,13 +30,19 @@ class Reader(Protocol):
     """The provider goes on in the background; the bill comes with a later answer."""
     needs_body: bool
     """False where a body that is no stream of events tells nothing: nobody need keep it."""
+    text_mark: bytes | None
+    """What stands before the text in an event that holds nothing else, up to the quote that opens it."""
     response_id: str | None
 
     def body(self, raw: bytes | str, headers: Mapping[str, str] | None = None) -> None:
         """A whole body."""
 
-    def event(self, data: bytes | str, name: str | None = None) -> None:
-        """The data of one event of a stream."""
+    def event(self, data: bytes | str, name: str | None = None) -> bool | None:
+        """The data of one event of a stream.
+
+        True if it held nothing but a piece of text: another one with the same bytes around its text
+        tells nothing else either.
+        """
 
     def headers(self, headers: Mapping[str, str]) -> None:
         """The response's headers."""
@@ -66,6 +72,7 @@ class BaseReader:
         "usage",
     )
     needs_body = True
+    text_mark: bytes | None = None
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -102,11 +109,12 @@ class BaseReader:
             self.notes.append("bad_json")
         self.complete = True
 
-    def event(self, data: bytes | str, name: str | None = None) -> None:
+    def event(self, data: bytes | str, name: str | None = None) -> bool | None:
         """One event: by default a body of its own."""
         answer = parsed(data)
         if isinstance(answer, Mapping):
             self.answer(answer)
+        return None
 
     def answer(self, answer: Mapping[str, Any]) -> None:
         """A parsed body."""

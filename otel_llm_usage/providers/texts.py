@@ -26,8 +26,13 @@ def characters(data: bytes, start: int = 0) -> int:
     found = _TEXT.findall(data, start, end if end >= 0 else len(data))
     total = 0
     for piece in found:
-        total += len(piece) if piece.isascii() and b"\\" not in piece else _unescaped(piece)
+        total += length(piece)
     return total
+
+
+def length(piece: bytes) -> int:
+    """Characters of the inside of a JSON string."""
+    return len(piece) if piece.isascii() and b"\\" not in piece else _unescaped(piece)
 
 
 def _unescaped(piece: bytes) -> int:

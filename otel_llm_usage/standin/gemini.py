@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
+from . import interactions
 from .answers import (
     Ask,
     Dialect,
@@ -296,6 +297,8 @@ _VERBS: Mapping[str, Endpoint | Free] = {
 
 
 def _find(seen: Seen) -> Endpoint | Free | None:
+    if interactions.speaks(seen):
+        return interactions.find(seen)
     if seen.method == "GET":
         return Free(_models) if seen.path.endswith("/models") else None
     found = _PATH.search(seen.path)

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 import re
+import ssl
 import threading
 import time
 import zlib
@@ -11,11 +12,12 @@ from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple
 
 from ..records import NOTHING
-from . import anthropic, gemini, openai, tariff
+from . import anthropic, conversations, gemini, interactions, openai, tariff, websockets
 from .answers import (
     MAGIC,
     Answer,
@@ -31,6 +33,7 @@ from .answers import (
     spent,
     spoken,
 )
+from .jobs import Jobs, Reply
 from .ledger import Bill, Ledger
 from .wire import Connection, Incoming, dumps, multipart
 
@@ -101,19 +104,21 @@ class StandIn:
         """The newest requests, whatever they were answered."""
         self._mind = Mind(seed, tool_turns)
         self._memory = Memory()
+        self.jobs = Jobs(self._mind, self._memory, self.ledger)
+        """What goes on after its request was answered."""
         self._waiting: list[_Waiting] = []
+        self._talks: list[tuple[Callable[[Seen], bool], websockets.Script]] = []
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._flaky: Counter[str] = Counter()
         self._unsettled = 0
         self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._also: list[asyncio.Server] = []
         self._loop = asyncio.new_event_loop()
         try:
             self._server = self._loop.run_until_complete(
-                self._loop.create_server(
-                    lambda: Connection(self._handle, self._connections), host, port, backlog=512
-                )
+                self._loop.create_server(self._connection, host, port, backlog=512)
             )
         except OSError:
             self._loop.close()
@@ -199,15 +204,29 @@ class StandIn:
         )
         self._wait(raw, match, times)
 
+    def talk(self, script: websockets.Script, *, match: Match = None) -> None:
+        """Play this on the next matching websocket: see `websockets.Peer`, and `conversations`."""
+        with self._lock:
+            self._talks.append((_wanted(match), script))
+
+    def encrypted(self, tls: ssl.SSLContext) -> str:
+        """Listen on another port, too, where all is encrypted; its URL."""
+        listening = self._loop.create_server(self._connection, self.host, 0, ssl=tls)
+        server = asyncio.run_coroutine_threadsafe(listening, self._loop).result()
+        self._also.append(server)
+        return f"https://{self.host}:{server.sockets[0].getsockname()[1]}"
+
     def reset(self) -> None:
         """Forget the ledger, the scripts, the requests, the caches and the conversations."""
         with self._lock:
             self._waiting.clear()
+            self._talks.clear()
             self._flaky.clear()
         self.ledger.clear()
         self.requests.clear()
         self._mind.forget()
         self._memory.forget()
+        self.jobs.forget()
 
     def settled(self, timeout: float = 5) -> bool:
         """Wait until every answer that was begun is billed; false if that takes too long.
@@ -251,10 +270,14 @@ class StandIn:
 
     # its thread
 
+    def _connection(self) -> Connection:
+        return Connection(self._handle, self._connections)
+
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
-        self._server.close()
+        for server in (self._server, *self._also):
+            server.close()
         for connection in tuple(self._connections):
             connection.transport.abort()
         tasks = tuple(self._tasks)
@@ -289,6 +312,9 @@ class StandIn:
         if path.startswith(ADMIN):
             self._admin(connection, incoming.method, path.removeprefix(ADMIN))
             return
+        if incoming.headers.get("upgrade", "").lower() == "websocket":
+            self._upgrade(connection, incoming, path, query)
+            return
         try:
             body, readable = _body(incoming), True
         except (ValueError, zlib.error):
@@ -315,9 +341,32 @@ class StandIn:
             message = f"The stand-in cannot make sense of this request: {error!r}"
             self._fail(connection, dialect, Answer(status=400, message=message))
 
+    def _upgrade(self, connection: Connection, incoming: Incoming, path: str, query: str) -> None:
+        """Become a websocket, and play the script that waits for it."""
+        # the key is random, and no two runs could be compared
+        told = {name: v for name, v in incoming.headers.items() if name != "sec-websocket-key"}
+        seen = Seen(incoming.method, path, query, told, [])
+        self.requests.append(seen)
+        with self._lock:
+            found = next((one for one in self._talks if one[0](seen)), None)
+            if found is not None:
+                self._talks.remove(found)
+        script = conversations.usual(path) if found is None else found[1]
+        if script is None:
+            connection.reply(404, {}, b"")
+            return
+        number = partial(next, self._numbers)
+        upgrade = websockets.Upgrade(seen, self.ledger, number, lambda: time.time(), script)
+        self._begin(connection, websockets.play(connection, incoming, upgrade))
+
     def _respond(
         self, connection: Connection, seen: Seen, dialect: Dialect, scripted: Answer | None
     ) -> None:
+        if scripted is None or scripted.status == 200:
+            reply = self.jobs.answer(seen, time.time())
+            if reply is not None:
+                self._send_reply(connection, reply, gzip=scripted is not None and scripted.gzip)
+                return
         endpoint = dialect.find(seen)
         if endpoint is None:
             message = f"There is no {seen.method} {seen.path} here."
@@ -376,13 +425,25 @@ class StandIn:
         body = free.answer(seen, self._memory)
         if body is None:
             self._fail(connection, dialect, Answer(status=404))
+        elif isinstance(body, bytes):  # the events of a stream that is over
+            connection.reply(200, {"content-type": "text/event-stream"}, body)
         else:
             connection.reply(200, {"content-type": "application/json"}, dumps(body))
+
+    def _send_reply(self, connection: Connection, reply: Reply, *, gzip: bool) -> None:
+        body = reply.body if isinstance(reply.body, bytes) else dumps(reply.body)
+        headers = {"content-type": reply.content_type}
+        if gzip:
+            headers["content-encoding"] = "gzip"
+            body = _gzip(body)
+        connection.reply(200, headers, body)
 
     def _send_whole(self, connection: Connection, work: "_Work") -> None:
         said = work.endpoint.whole(work.ask, work.result)
         body = said if isinstance(said, bytes) else dumps(said)
         headers = {**_headers(work), "content-type": work.endpoint.content_type}
+        if isinstance(said, bytes) and work.endpoint.content_type == "application/json":
+            headers["content-type"] = "text/plain; charset=utf-8"  # asked for text, or subtitles
         if work.answer.gzip:
             headers["content-encoding"] = "gzip"
             body = _gzip(body)
@@ -438,6 +499,8 @@ class StandIn:
     ) -> None:
         """Bill an answer: as a whole, or what had been `generated` of its output."""
         ask, result = work.ask, work.result
+        if ask.extra.get("background"):
+            generated, ending = None, "complete"  # it goes on without the client
         usage = result.usage if generated is None else spent(result.usage, generated)
         if work.endpoint.after is not None and ending == "complete":
             work.endpoint.after(ask, result, self._memory)
@@ -574,7 +637,7 @@ def _dialect(seen: Seen) -> Dialect:
         return anthropic.DIALECT if "anthropic-version" in seen.headers else openai.DIALECT
     if "/publishers/anthropic/" in path or "/messages" in path or path.startswith("/model/"):
         return anthropic.DIALECT
-    return gemini.DIALECT if ":" in last else openai.DIALECT
+    return gemini.DIALECT if ":" in last or interactions.speaks(seen) else openai.DIALECT
 
 
 def _wanted(match: Match) -> Callable[[Seen], bool]:

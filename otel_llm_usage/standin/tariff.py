@@ -70,6 +70,17 @@ RATES: Mapping[str, Rates] = {
     "o4-mini": Rates(_openai("1.10", "0.275", "4.40")),
     "gpt-3.5-turbo-instruct": Rates(_rates(input="1.50", output="2")),
     "gpt-image-1": Rates(_rates(input="5", input_image="10", output_image="40")),
+    "gpt-realtime": Rates(
+        _rates(input="4", cache_read="0.40", output="16")
+        | _rates(input_audio="32", cache_read_audio="0.40", output_audio="64")
+        | _rates(input_image="5", cache_read_image="0.50")
+    ),
+    "gpt-4o-mini-transcribe": Rates(_rates(input="1.25", input_audio="3", output="5")),
+    "gemini-live-2.5-flash": Rates(
+        dict.fromkeys(("input", "input_tool_use"), Decimal("0.50"))
+        | dict.fromkeys(("input_audio", "input_image", "input_video"), Decimal(3))
+        | _rates(output="2", reasoning="2", output_audio="12")
+    ),
     "text-embedding-3-small": Rates(_rates(input="0.02")),
     "text-embedding-3-large": Rates(_rates(input="0.13")),
     "claude-haiku-4-5": Rates(_claude("1", "0.10", "5")),
@@ -96,6 +107,7 @@ SNAPSHOTS: Mapping[str, str] = {
     "gpt-5": "gpt-5-2025-08-07",
     "gpt-5-mini": "gpt-5-mini-2025-08-07",
     "gpt-5-nano": "gpt-5-nano-2025-08-07",
+    "gpt-realtime": "gpt-realtime-2025-08-28",
     "o3": "o3-2025-04-16",
     "o4-mini": "o4-mini-2025-04-16",
     "claude-haiku-4-5": "claude-haiku-4-5-20251001",

@@ -5,18 +5,17 @@ estimate are part of it; `llm_estimated_tokens_total` says how many they are.
 """
 
 import platform
-import threading
+import sys
 import time
 import weakref
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import REGISTRY, CollectorRegistry, Gauge
 from prometheus_client.metrics_core import Metric
 
 from .. import forks, guard
+from ..backlog import counting
 from ..errors import ConfigurationError
 from ..records import KINDS, NOTHING, PICO, BudgetStatus, Record, Request
 from . import definitions, others
@@ -32,8 +31,12 @@ from .series import (
     Total,
     Values,
     clean,
+    foreign,
     multiprocess,
 )
+
+if TYPE_CHECKING:  # it needs the file locks of Unix
+    from .shared import About, Slot, Theirs, Together
 
 _USUAL: Mapping[str, tuple[str, ...]] = {
     "embeddings": ("input",),
@@ -46,6 +49,8 @@ _WRITES_CACHES = frozenset({"anthropic", "aws.bedrock"})
 _NO_SOURCE = frozenset({"missing", "bad"})
 _NO_PRICE = frozenset({"partial", "unpriced"})
 _UNKNOWN = "unknown"
+_POOLS = "multiprocessing.context"
+"""Who has loaded it may start children anew, and nothing tells of that but they themselves."""
 _AGE_EVERY = 60.0
 """Seconds between two updates of the price table's age, where no scrape asks this process."""
 
@@ -56,8 +61,8 @@ Key = tuple[str, ...]
 class Metrics:
     """Counts records; a sink. `touch` shows the zero before the first one.
 
-    Nothing that a call does here waits: who finds the lock taken leaves the work to its holder. So
-    a stream that the garbage collector settles in the middle of our own work is safe, too.
+    All of it is work of one lane (`backlog.counting`), so nothing here needs a lock: records are
+    handed over there, and whoever reads does it alone.
     """
 
     def __init__(
@@ -74,13 +79,14 @@ class Metrics:
         catalogue_age: Callable[[], Mapping[str, float]] = lambda: NOTHING,
         budgets: Callable[[], Iterable[BudgetStatus]] = tuple,
         version: str = "",
+        together: "Together | None" = None,
     ) -> None:
         """`labels`: which labels of the records become labels of tokens, cost and requests.
 
         `meter_provider`: an OpenTelemetry `MeterProvider` that is shown the same numbers;
         `provider_given`: the user chose it, so it has to work.
         `catalogue_age`: seconds since each layer of the price table was made. `budgets`: how each
-        budget stands now.
+        budget stands now. `together`: the processes whose sum is shown.
         """
         clash = sorted(definitions.RESERVED.intersection(labels))
         if clash:
@@ -99,10 +105,12 @@ class Metrics:
         self._seams: dict[tuple[str, str], float] = {}
         self._bundles: dict[Key, _Bundle] = {}
         self._names: dict[tuple[str, str | None], str] = {}
-        self._pending: deque[tuple[Callable[[Any], object], Any]] = deque()
-        self._lock = threading.Lock()
         self._admit = [Values(max_label_values) for _ in range(4 + len(self._extra))]
         self._skus, self._reasons, self._places = (Values(max_label_values) for _ in range(3))
+        self._together = together
+        self._sharing = False
+        self._about: dict[Gauge, tuple[str, About]] = {}
+        self._slots: dict[tuple[Gauge, tuple[str, ...]], Slot | None] = {}
         self._make_families(namespace)
         self._gen_ai = GenAI(max_label_values) if gen_ai else None
         own = [family for family in vars(self).values() if isinstance(family, Family)]
@@ -116,6 +124,8 @@ class Metrics:
                 "writable and empty, before the program starts"
             ) from None
         self._register()
+        if together is not None:
+            together.on_share(self.share)
         self._stop_listening = guard.listen(self._failed)
         _living.add(self)
         if meter_provider is not None:
@@ -149,13 +159,16 @@ class Metrics:
 
         def gauge(what: Definition, read: Read) -> Gauge:
             self.gauged.append(Gauged(what.otel(namespace), what.unit, what.documentation, read))
-            return Gauge(
-                what.family(namespace),
+            name = what.family(namespace)
+            made = Gauge(
+                name,
                 what.documentation,
                 what.labels,
                 registry=None,
                 multiprocess_mode=what.mode or "all",
             )
+            self._about[made] = (what.mode, (name, what.documentation, what.labels, None))
+            return made
 
         self.gauged: list[Gauged] = []
         self.tokens = counters(definitions.TOKENS)
@@ -219,11 +232,7 @@ class Metrics:
         if self._extra:
             key += tuple([labels.get(name, "") for name in self._extra])
         if key not in self._bundles:
-            self._do(self._bundle, key)
-
-    def __call__(self, record: Record) -> None:
-        """Count a finished record."""
-        self._do(self._count, record)
+            counting.later(guard.call, "metrics", self._bundle, key)
 
     def seam(self, sdk: str, name: str, state: str) -> None:
         """Show whether a seam is patched; one whose SDK is not imported yet is not shown."""
@@ -231,55 +240,30 @@ class Metrics:
             return
         value = float(state == "patched")
         self._seams[sdk, name] = value
-        self.seam_patched.labels(sdk, name).set(value)
+        self._set(self.seam_patched, (sdk, name), value)
 
     def close(self) -> None:
         """Take the metrics out of the registry."""
         if self not in _living:
             return
         _living.discard(self)
+        self._sharing = False
         self._stop_listening()
         if self._export is not None:
             self._export.close()
         self.registry.unregister(self)
 
     def _failed(self, where: str) -> None:
-        self._do(self._count_failure, where)
+        counting.later(self._count_failure, where)
 
     def _count_failure(self, where: str) -> None:
         # what fails here must not be told to the guard: it would come back as the next failure
         guard.theirs(lambda: self.errors.at(self._places.admit(where)).add(1))
 
-    def _do(self, work: Callable[[Any], object], what: Any) -> None:
-        """Now, or as soon as whoever holds the lock lets go of it."""
-        self._pending.append((work, what))
-        self._drain()
-
-    def _drain(self) -> None:
-        pending = self._pending
-        # the holder of the lock looks again after it let go: nothing stays behind
-        while pending and self._lock.acquire(False):
-            try:
-                self._do_pending()
-            finally:
-                self._lock.release()
-
-    def _do_pending(self) -> None:
-        pending = self._pending
-        while pending:
-            # others' records may be waiting behind the one that fails
-            work, what = pending.popleft()
-            guard.call("metrics", work, what)
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold the lock, after everything that waits has been done."""
-        with self._lock:
-            self._do_pending()
-            yield
-        self._drain()
-
-    def _count(self, record: Record) -> None:
+    def __call__(self, record: Record) -> None:
+        """Count a finished record."""
+        if not self._sharing and self._together is not None and _POOLS in sys.modules:
+            self._together.share()
         request = record.request
         model = record.response_model or request.model or _UNKNOWN
         key: Key = (request.provider, model, record.agent, request.operation)
@@ -379,10 +363,35 @@ class Metrics:
 
     def collect(self) -> Iterable[Metric]:
         """All samples, for a scrape."""
+        counting.finish()
         self.refresh()
-        with self._alone():
-            metrics = [family.metric() for family in self.families]
-        return [*metrics, *(metric for gauge in self.gauges for metric in gauge.collect())]
+        theirs = {} if self._together is None else self._together.others()
+        with counting.alone():
+            metrics = [family.metric(theirs.pop(family.name, None)) for family in self.families]
+        for gauge in self.gauges:
+            for metric in gauge.collect():
+                self._complete(metric, gauge, theirs.pop(metric.name, None))
+                metrics.append(metric)
+        for name, numbers in theirs.items():
+            metrics.extend(foreign(name, numbers))
+        return metrics
+
+    def _complete(self, metric: Metric, gauge: Gauge, theirs: "Theirs | None") -> None:
+        """Add what other processes are: one value for each set of labels, the latest or the largest."""
+        if theirs is None:
+            return
+        mine = {tuple(sample.labels.items()): sample for sample in metric.samples}
+        for (names, values), number in theirs.numbers.items():
+            labels = dict(zip(names, values, strict=True))
+            known = mine.get(tuple(labels.items()))
+            value = number.value
+            if gauge is self.catalogue_age:
+                value += time.time() - number.moment
+            if known is None:
+                metric.add_sample(metric.name, labels, value)
+            elif self._about[gauge][0] == "livemax" and known.value < value:
+                metric.samples.remove(known)
+                metric.add_sample(metric.name, labels, value)
 
     def refresh(self) -> None:
         """Set what changes by itself, with the time: ages and budgets."""
@@ -397,11 +406,11 @@ class Metrics:
     def show_budget(self, status: BudgetStatus) -> None:
         """Show how a budget stands."""
         for gauge, value in self.budget_gauges:
-            gauge.labels(clean(status.budget), status.period).set(value(status))
+            self._set(gauge, (clean(status.budget), status.period), value(status))
 
     def snapshot(self, family: Counters) -> Points:
         """The labels and values of one family, for OTLP."""
-        with self._alone():
+        with counting.alone():
             return [(labels, total.own) for labels, total in family.attributes()]
 
     def ages(self) -> Mapping[str, float]:
@@ -410,13 +419,13 @@ class Metrics:
         return {clean(layer): seconds for layer, seconds in ages.items()}
 
     def _show_age(self) -> None:
-        if multiprocess():
+        if multiprocess() or self._sharing:
             self._age_due = time.time() + _AGE_EVERY
         for layer, seconds in self.ages().items():
-            self.catalogue_age.labels(layer).set(seconds)
+            self._set(self.catalogue_age, (layer,), seconds)
 
     def _set_build_info(self) -> None:
-        self.build_info.labels(*self._build).set(1)
+        self._set(self.build_info, self._build, 1.0)
 
     def _set_gauges(self) -> None:
         """Say again what a forked process has to say in its own file."""
@@ -424,17 +433,39 @@ class Metrics:
         for status in self.budgets():
             self.show_budget(status)
         for seam, value in self._seams.items():
-            self.seam_patched.labels(*seam).set(value)
+            self._set(self.seam_patched, seam, value)
+
+    def share(self) -> None:
+        """From now on other processes see what is counted here. To be called while nothing is counted."""
+        self._sharing = True
+        for family in self.families:
+            family.share(self._together)
+        self._age_due = 0.0
+        self._set_gauges()
+
+    def _set(self, gauge: Gauge, values: tuple[str, ...], value: float) -> None:
+        gauge.labels(*values).set(value)
+        if not self._sharing or self._together is None:
+            return
+        moment = time.time()
+        slot = self._slots.get((gauge, values))
+        if slot is None:
+            mode, about = self._about[gauge]
+            slot = self._together.slot(mode, about, values, 1, moment)
+            self._slots[gauge, values] = slot
+        if slot is not None:
+            slot.say(value, moment=moment)
 
     def _begin_anew(self) -> None:
         """A forked process counts its own calls: what its parent counted, its parent shows."""
-        self._lock = threading.Lock()
-        self._pending.clear()
         self._bundles = {}
+        self._slots = {}
+        self._sharing = self._together is not None
         if self._export is not None:
             self._export.forget()
         for family in self.families:
             family.series = {}
+            family.together = self._together
 
 
 class _Bundle:
@@ -515,6 +546,7 @@ _OF_BUDGETS: tuple[tuple[Definition, Callable[[BudgetStatus], float]], ...] = (
 
 def refresh_all() -> None:
     """Before the files of several processes are read: this one's are of now."""
+    counting.finish()
     for metrics in list(_living):
         metrics.refresh()
 

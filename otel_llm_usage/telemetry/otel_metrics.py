@@ -88,8 +88,9 @@ class Export:
 
     def _reader(self, family: Counters) -> Read:
         def read() -> Points:
+            points = self._source.snapshot(family)  # which counts, and observes, what was waiting
             self._record_queued()
-            return self._source.snapshot(family)
+            return points
 
         return read
 

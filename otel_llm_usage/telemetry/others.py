@@ -1,5 +1,6 @@
 """Objects of others: what we remember beside them, and what to do about those that fail."""
 
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
@@ -51,4 +52,40 @@ def attempt(what: str, work: Callable[[], Any], *, given: bool) -> bool:
             f"{what}: it fails with {error!r}. Give one that works, or none"
         ) from error
     guard.failed(what, error)
+    return False
+
+
+_INSTRUMENTATIONS = (
+    "openinference.instrumentation.anthropic",
+    "openinference.instrumentation.google_genai",
+    "openinference.instrumentation.openai",
+    "openlit.instrumentation.anthropic",
+    "openlit.instrumentation.google_ai_studio",
+    "openlit.instrumentation.openai",
+    "opentelemetry.instrumentation.anthropic",
+    "opentelemetry.instrumentation.google_generativeai",
+    "opentelemetry.instrumentation.openai",
+)
+"""Packages that tell the usage of a call of an SDK, some by a span that is never current."""
+
+_DEEPEST = 60
+"""Frames between a method of an SDK and the request that it makes: two dozen have been seen."""
+
+
+def instrumented() -> bool:
+    """Whether one of those packages stands around the call that begins now, and so tells its usage.
+
+    Its wrapper, or the stream that it has put around the SDK's, is on the stack.
+    """
+    names = [name for name in _INSTRUMENTATIONS if name in sys.modules]
+    if not names:
+        return False
+    frame = sys._getframe(1)
+    for _ in range(_DEEPEST):
+        module = frame.f_globals.get("__name__", "")
+        if any(module == name or module.startswith(f"{name}.") for name in names):
+            return True
+        if frame.f_back is None:
+            return False
+        frame = frame.f_back
     return False

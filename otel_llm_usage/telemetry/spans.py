@@ -1,7 +1,7 @@
 """One OpenTelemetry span for each call, unless somebody else's span tells of its usage already."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from opentelemetry import context, trace
@@ -65,6 +65,11 @@ class SpanHandle:
         self.sampled = where.trace_flags.sampled
         """Whether the trace is recorded."""
 
+    @property
+    def recording(self) -> bool:
+        """Whether the span takes what came of the call, and has not ended."""
+        return self.span.is_recording()
+
 
 class Spans:
     """Opens a span when a call begins and closes it with the records of the call."""
@@ -104,7 +109,7 @@ class Spans:
                 # it may have ended by the time that we know more
                 current.set_attributes(_known(_of_agent(agent)))
                 return SpanHandle(current, started, ours=False)
-            if context.get_value(_USAGE_ELSEWHERE, place):
+            if context.get_value(_USAGE_ELSEWHERE, place) or others.instrumented():
                 return _onlooker(current, started)
         span = self._tracer.start_span(
             clean(f"{request.operation} {request.model or ''}".rstrip()),
@@ -163,8 +168,10 @@ def suppressed(place: Context | None = None) -> bool:
 def _carries_usage(span: Span, request: Request) -> bool:
     """Whether a foreign span tells of this very call, usage included."""
     attributes: Mapping[str, Any] | None = getattr(span, "attributes", None)
-    if not attributes or not span.is_recording():
+    if attributes is None or not span.is_recording():
         return False
+    if getattr(span, "name", None) in _conventional_names(request):
+        return True  # what it tells may be written at its end
     operation = attributes.get("gen_ai.operation.name")
     if operation in _NOT_CALLS:
         return False
@@ -175,6 +182,11 @@ def _carries_usage(span: Span, request: Request) -> bool:
         return False
     theirs = _vendor(str(_first(attributes, _PROVIDER_NAMES) or ""))
     return theirs is None or theirs in (request.vendor, _vendor(request.provider))
+
+
+def _conventional_names(request: Request) -> Iterator[str]:
+    """What the conventions call the span of this call; packages do not agree on the operation."""
+    return (f"{operation} {request.model}" for operation in (request.operation, "chat"))
 
 
 def _first(attributes: Mapping[str, Any], names: Iterable[str]) -> Any:

@@ -7,10 +7,11 @@ from decimal import Decimal
 
 import pytest
 
-from otel_llm_usage import Budget, ConfigurationError, instrument
+from otel_llm_usage import Budget, ConfigurationError, backlog, instrument
 from otel_llm_usage.budgets import MemoryStore, Spending, parse
 from otel_llm_usage.records import PICO, Cost, PricedLine, Record, Request, Usage
 from otel_llm_usage.settings import load
+from otel_llm_usage.testing import Records
 
 NOVEMBER = datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()
 DECEMBER = datetime(2026, 12, 1, tzinfo=UTC).timestamp()
@@ -87,6 +88,7 @@ def test_each_threshold_is_told_once_in_a_period_and_again_in_the_next(clock, ca
     spending, told = account(clock)
     for dollars in ("24.99", "0.01", "14.99", "0.01", "4.99", "0.01", "4.99", "0.01", "30"):
         spending(spent_by(dollars=dollars))
+    backlog.finish()
     assert [(one.threshold, one.spent_usd) for one in told] == [
         (Decimal("0.5"), 25),
         (Decimal("0.8"), 40),
@@ -103,12 +105,14 @@ def test_each_threshold_is_told_once_in_a_period_and_again_in_the_next(clock, ca
     clock.now = DECEMBER
     assert spending.statuses()[0].spent_usd == 0
     spending(spent_by(dollars=25))
+    backlog.finish()
     assert [one.threshold for one in told[4:]] == [Decimal("0.5")]
 
 
 def test_one_charge_that_passes_several_thresholds_is_one_line(clock, caplog):
     spending, told = account(clock)
     spending(spent_by(dollars=50))
+    backlog.finish()
     assert [one.threshold for one in told] == [Decimal("0.5"), Decimal("0.8"), Decimal("0.9"), 1]
     (line,) = caplog.messages
     assert "100 % of $50.00" in line
@@ -244,7 +248,7 @@ def test_a_budget_is_what_calls_of_its_agent_cost(llm_standin):
 
     from otel_llm_usage import agent
 
-    records = []
+    records = Records()
     budgets = [
         Budget(name="agent", limit_usd=50, match={"agent": "researcher"}),
         Budget(name="model", limit_usd=50, match={"model": ["gpt-4.1"]}),

@@ -7,8 +7,6 @@ from functools import partial
 from typing import Any
 
 import anthropic
-from anthropic import beta_async_tool, beta_tool
-from anthropic.lib.middleware import BetaFallbackState, BetaRefusalFallbackMiddleware
 from pydantic import BaseModel
 
 from otel_llm_usage.standin import StandIn
@@ -139,8 +137,14 @@ async def _look_up_async(topic: str) -> str:
     return f"{topic}: it is sunny."
 
 
+def _tool(call: Caller) -> Any:
+    if call.is_async:
+        return anthropic.beta_async_tool(_look_up_async)
+    return anthropic.beta_tool(_look_up)
+
+
 async def tool_runner(call: Caller, stream: bool = False, **more: Any) -> Any:
-    tool = beta_async_tool(_look_up_async) if call.is_async else beta_tool(_look_up)
+    tool = _tool(call)
     client = call.anthropic()
     asked = {**MESSAGE, "tools": [tool], **more}
     runner = client.beta.messages.tool_runner(**asked, **({"stream": True} if stream else {}))
@@ -150,12 +154,12 @@ async def tool_runner(call: Caller, stream: bool = False, **more: Any) -> Any:
 
 
 async def tool_runner_done(call: Caller) -> Any:
-    tool = beta_async_tool(_look_up_async) if call.is_async else beta_tool(_look_up)
+    tool = _tool(call)
     runner = call.anthropic().beta.messages.tool_runner(**MESSAGE, tools=[tool])
     return await done(runner.until_done())
 
 
-class Watching(anthropic.Middleware):
+class Watching(getattr(anthropic, "Middleware", object)):  # type: ignore[misc]
     """Sees every response; its reading of them is its own affair."""
 
     def __init__(self, seen: list[Any]) -> None:
@@ -194,6 +198,8 @@ async def with_middleware(call: Caller, kind: type, stream: bool = False) -> Any
 
 
 async def fallback(call: Caller, stream: bool = False) -> Any:
+    from anthropic.lib.middleware import BetaFallbackState, BetaRefusalFallbackMiddleware
+
     middleware = BetaRefusalFallbackMiddleware([{"model": "claude-opus-4-8"}])
     client = call.anthropic(middleware=[middleware])
     state = BetaFallbackState()
@@ -452,6 +458,11 @@ SERVED = {
     "response_model": "claude-opus-4-8",
 }
 
+AIOHTTP = ("anthropic.DefaultAioHttpClient", "aiohttp")
+THINKS = ("anthropic:messages.create(thinking)",)
+MIDDLEWARE = ("anthropic.Middleware",)
+FALLBACK = ("anthropic.lib.middleware.BetaRefusalFallbackMiddleware",)
+
 bedrock = partial(messages, provider="aws.bedrock", asked=BEDROCK)
 vertex = partial(messages, provider="gcp.vertex_ai", asked=VERTEX)
 foundry = partial(messages, provider="azure.ai.inference")
@@ -460,20 +471,20 @@ failed = partial(messages, bills=0)
 SHAPES = [
     messages(id="messages create", run=create),
     messages(id="messages create, gzip", run=create, script=gzip),
-    messages(id="messages create, caches and thinking", run=partial(create, **THINKING), script=cached),
+    messages(id="messages create, caches and thinking", run=partial(create, **THINKING), needs=THINKS, script=cached),
     messages(id="messages create, web search", run=create, script=searched),
     messages(id="messages create, tool use", run=partial(create, tools=TOOLS)),
     messages(id="messages, three turns with tools", run=turns, records=3),
-    messages(id="messages parse", run=parse),
+    messages(id="messages parse", run=parse, needs=("anthropic:messages.parse",)),
     messages(id="messages stream", run=partial(create, stream=True), stream=True),
     messages(id="messages stream, gzip", run=partial(create, stream=True), script=gzip, stream=True),
     messages(id="messages stream, small writes", run=partial(create, stream=True), script=split, stream=True),
-    messages(id="messages stream, caches and thinking", run=partial(create, stream=True, **THINKING), script=cached, stream=True),
+    messages(id="messages stream, caches and thinking", run=partial(create, stream=True, **THINKING), needs=THINKS, script=cached, stream=True),
     messages(id="messages stream, tool use", run=partial(create, stream=True, tools=TOOLS), stream=True),
     messages(id="messages stream helper", run=helper, stream=True),
     messages(id="messages stream helper, text", run=helper_text, stream=True),
     messages(id="messages stream helper, final message", run=helper_unread, stream=True),
-    messages(id="messages stream helper, parsed", run=partial(helper, output_format=Plan), stream=True),
+    messages(id="messages stream helper, parsed", run=partial(helper, output_format=Plan), needs=("anthropic:messages.stream(output_format)",), stream=True),
     messages(id="messages stream helper, tool use", run=partial(helper, tools=TOOLS), stream=True),
     messages(id="messages raw, never parsed", run=partial(raw, parses=0)),
     messages(id="messages raw, parsed once", run=partial(raw, parses=1)),
@@ -488,48 +499,48 @@ SHAPES = [
         for read in ("iter_lines", "iter_bytes", "parse")
     ),
     messages(id="messages post", run=post),
-    messages(id="messages create, aiohttp", run=partial(aiohttp, stream=False), modes=("async",)),
-    messages(id="messages stream, aiohttp", run=partial(aiohttp, stream=True), stream=True, modes=("async",)),
-    messages(id="beta messages create", run=beta_create),
-    messages(id="beta messages parse", run=beta_parse),
-    messages(id="beta messages stream", run=partial(beta_create, stream=True), stream=True),
-    messages(id="beta messages stream helper", run=partial(helper, beta=True), stream=True),
-    messages(id="tool runner", run=tool_runner, records=3),
-    messages(id="tool runner, until done", run=tool_runner_done, records=3),
-    messages(id="tool runner, streamed", run=partial(tool_runner, stream=True), records=3, stream=True),
-    messages(id="tool runner without a thread", run=partial(tool_runner, thread=False), records=3),
+    messages(id="messages create, aiohttp", run=partial(aiohttp, stream=False), needs=AIOHTTP, modes=("async",)),
+    messages(id="messages stream, aiohttp", run=partial(aiohttp, stream=True), needs=AIOHTTP, stream=True, modes=("async",)),
+    messages(id="beta messages create", run=beta_create, needs=("anthropic:beta.messages.create",)),
+    messages(id="beta messages parse", run=beta_parse, needs=("anthropic:beta.messages.parse",)),
+    messages(id="beta messages stream", run=partial(beta_create, stream=True), needs=("anthropic:beta.messages.create",), stream=True),
+    messages(id="beta messages stream helper", run=partial(helper, beta=True), needs=("anthropic:beta.messages.stream",), stream=True),
+    messages(id="tool runner", run=tool_runner, needs=("anthropic:beta.messages.tool_runner",), records=3),
+    messages(id="tool runner, until done", run=tool_runner_done, needs=("anthropic:beta.messages.tool_runner",), records=3),
+    messages(id="tool runner, streamed", run=partial(tool_runner, stream=True), needs=("anthropic:beta.messages.tool_runner",), records=3, stream=True),
+    messages(id="tool runner without a thread", run=partial(tool_runner, thread=False), needs=("anthropic:beta.messages.tool_runner(thread)",), records=3),
     messages(id="iterations with an advisor", run=create, script=iterated(ITERATED), records=3, bills=0, told=ADVISED),
     messages(id="iterations with a compaction", run=create, script=iterated(COMPACTED), records=2, bills=0, told=SQUEEZED),
     messages(id="iterations with an advisor, stream", run=partial(create, stream=True), script=iterated_stream(ITERATED), records=3, bills=0, told=ADVISED, stream=True),
     messages(id="iterations with a compaction, stream", run=partial(create, stream=True), script=iterated_stream(COMPACTED), records=2, bills=0, told=SQUEEZED, stream=True),
     messages(id="refusal after some output", run=create, script=refuses, told={"finish_reasons": ("refusal",)}),
     messages(id="refusal before any output", run=create, script=says_nothing, bills=0, told={"usage": None, "usage_source": "missing", "cost.status": "not_billed", "response_model": HAIKU}),
-    messages(id="middleware that watches", run=partial(with_middleware, kind=Watching)),
-    messages(id="middleware that parses", run=partial(with_middleware, kind=Parsing)),
-    messages(id="middleware that watches a stream", run=partial(with_middleware, kind=Watching, stream=True), stream=True),
-    messages(id="refusal and fallback", run=fallback, script=refuses_first, records=2, told=({"request.model": "claude-haiku-4-5"}, {"request.model": "claude-opus-4-8"})),
-    messages(id="refusal and fallback, stream", run=partial(fallback, stream=True), script=refuses_in_the_middle, records=2, bills=1, stream=True, told=({**_OF_ONE, **LEFT, "usage": {"input": 12, "output": 7}, "finish_reasons": ("refusal",)}, SERVED)),
-    messages(id="refusal at once and fallback, stream", run=partial(fallback, stream=True), script=refuses_at_once, records=2, bills=1, stream=True, told=({**_OF_ONE, **LEFT, "usage": None, "usage_source": "missing", "cost.status": "not_billed"}, SERVED)),
-    free(id="messages count_tokens", run=count_tokens),
-    free(id="anthropic models", run=models),
-    bedrock(id="bedrock create", run=bedrock_create),
-    bedrock(id="bedrock stream", run=partial(bedrock_create, stream=True), stream=True),
-    bedrock(id="bedrock stream, small writes", run=partial(bedrock_create, stream=True), script=split, stream=True),
-    bedrock(id="bedrock stream helper", run=bedrock_helper, stream=True),
-    bedrock(id="bedrock beta create", run=partial(bedrock_create, beta=True)),
-    bedrock(id="bedrock beta stream", run=partial(bedrock_create, beta=True, stream=True), stream=True),
-    vertex(id="vertex claude create", run=vertex_create, told={"region": "us-east5"}),
-    vertex(id="vertex claude stream", run=partial(vertex_create, stream=True), stream=True, told={"region": "us-east5"}),
-    vertex(id="vertex claude stream helper", run=vertex_helper, stream=True),
-    vertex(id="vertex claude beta create", run=partial(vertex_create, beta=True)),
-    foundry(id="foundry create", run=foundry_create),
-    foundry(id="foundry stream", run=partial(foundry_create, stream=True), stream=True),
-    free(id="vertex claude count_tokens", run=vertex_count),
+    messages(id="middleware that watches", run=partial(with_middleware, kind=Watching), needs=MIDDLEWARE),
+    messages(id="middleware that parses", run=partial(with_middleware, kind=Parsing), needs=MIDDLEWARE),
+    messages(id="middleware that watches a stream", run=partial(with_middleware, kind=Watching, stream=True), needs=MIDDLEWARE, stream=True),
+    messages(id="refusal and fallback", run=fallback, needs=FALLBACK, script=refuses_first, records=2, told=({"request.model": "claude-haiku-4-5"}, {"request.model": "claude-opus-4-8"})),
+    messages(id="refusal and fallback, stream", run=partial(fallback, stream=True), needs=FALLBACK, script=refuses_in_the_middle, records=2, bills=1, stream=True, told=({**_OF_ONE, **LEFT, "usage": {"input": 12, "output": 7}, "finish_reasons": ("refusal",)}, SERVED)),
+    messages(id="refusal at once and fallback, stream", run=partial(fallback, stream=True), needs=FALLBACK, script=refuses_at_once, records=2, bills=1, stream=True, told=({**_OF_ONE, **LEFT, "usage": None, "usage_source": "missing", "cost.status": "not_billed"}, SERVED)),
+    free(id="messages count_tokens", run=count_tokens, needs=("anthropic:messages.count_tokens",)),
+    free(id="anthropic models", run=models, needs=("anthropic:models.list",)),
+    bedrock(id="bedrock create", run=bedrock_create, needs=("bedrock:messages.create",)),
+    bedrock(id="bedrock stream", run=partial(bedrock_create, stream=True), needs=("bedrock:messages.create",), stream=True),
+    bedrock(id="bedrock stream, small writes", run=partial(bedrock_create, stream=True), needs=("bedrock:messages.create",), script=split, stream=True),
+    bedrock(id="bedrock stream helper", run=bedrock_helper, needs=("bedrock:messages.create",), stream=True),
+    bedrock(id="bedrock beta create", run=partial(bedrock_create, beta=True), needs=("bedrock:beta.messages.create",)),
+    bedrock(id="bedrock beta stream", run=partial(bedrock_create, beta=True, stream=True), needs=("bedrock:beta.messages.create",), stream=True),
+    vertex(id="vertex claude create", run=vertex_create, needs=("vertex:messages.create",), told={"region": "us-east5"}),
+    vertex(id="vertex claude stream", run=partial(vertex_create, stream=True), needs=("vertex:messages.create",), stream=True, told={"region": "us-east5"}),
+    vertex(id="vertex claude stream helper", run=vertex_helper, needs=("vertex:messages.create",), stream=True),
+    vertex(id="vertex claude beta create", run=partial(vertex_create, beta=True), needs=("vertex:beta.messages.create",)),
+    foundry(id="foundry create", run=foundry_create, needs=("foundry:messages.create",)),
+    foundry(id="foundry stream", run=partial(foundry_create, stream=True), needs=("foundry:messages.create",), stream=True),
+    free(id="vertex claude count_tokens", run=vertex_count, needs=("vertex:messages.count_tokens",)),
     failed(id="messages, 400", run=partial(with_retries, retries=2), script=failing(400), raises="BadRequestError", told=refused(400)),
     failed(id="messages, 401", run=partial(with_retries, retries=2), script=failing(401), raises="AuthenticationError", told=refused(401)),
     failed(id="messages, 404", run=partial(with_retries, retries=2), script=failing(404), raises="NotFoundError", told=refused(404)),
     failed(id="messages, 500 thrice", run=partial(with_retries, retries=2), script=failing(500, 3), raises="InternalServerError", told=refused(500)),
-    failed(id="messages, overloaded", run=partial(with_retries, retries=0), script=failing(529), raises="OverloadedError", told=refused(529)),
+    failed(id="messages, overloaded", run=partial(with_retries, retries=0), script=failing(529), raises="APIStatusError", told=refused(529)),
     failed(id="messages stream, 400", run=stream_with, script=failing(400), raises="BadRequestError", told=refused(400), stream=True),
     failed(id="messages stream helper, 429", run=helper_failing, script=failing(429), raises="RateLimitError", told=refused(429), stream=True),
     failed(id="messages, too slow", run=partial(with_retries, retries=0, timeout=anthropic.Timeout(30, read=0.2)), script=late, raises="APITimeoutError", told={**FAILED, "error_type": "APITimeoutError", "cost.status": "unpriced"}),

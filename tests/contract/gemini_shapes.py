@@ -1,17 +1,20 @@
 """Gemini on the Developer API and on Vertex: content, chats, function calling, embeddings."""
 
+import importlib
 import json
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import httpx2
+import google.auth.credentials
 from google.genai import types
 from pydantic import BaseModel
 
+from otel_llm_usage import Record
 from otel_llm_usage.standin import Answer, Call, StandIn
 
-from .kit import FAILED, Caller, Credentials, Shape, done, each, every
+from .kit import FAILED, Caller, Shape, done, each, every
+from .needs import has
 
 content = partial(
     Shape,
@@ -48,6 +51,18 @@ class Plan(BaseModel):
     steps: int
 
 
+class Credentials(google.auth.credentials.Credentials):
+    """Credentials that need no network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = "token"
+        self.quota_project_id_ = None
+
+    def refresh(self, request: Any) -> None:
+        """Nothing to do: they do not end."""
+
+
 def look_up(topic: str) -> str:
     """Look a topic up."""
     return f"{topic}: it is sunny."
@@ -75,8 +90,7 @@ def vertex(call: Caller, **options: Any) -> Any:
 async def generate(call: Caller, model: str = MODEL, http: Any = None, **options: Any) -> Any:
     client = call.gemini(http_options=http or {})
     asked = config(**options) if options else None
-    answer = await done(client.models.generate_content(model=model, contents=ASK, config=asked))
-    return [answer, answer.text, answer.parsed, answer.function_calls]
+    return await done(client.models.generate_content(model=model, contents=ASK, config=asked))
 
 
 async def stream(call: Caller, http: Any = None, **options: Any) -> Any:
@@ -97,23 +111,28 @@ async def stream_by_hand(call: Caller) -> Any:
             return chunks
 
 
+def history(talk: Any) -> Any:
+    """What was said; older chats keep it to themselves."""
+    return talk.get_history() if hasattr(talk, "get_history") else talk._curated_history
+
+
 async def chat(call: Caller, **options: Any) -> Any:
     talk = call.gemini().chats.create(model=MODEL, config=config(**options) if options else None)
     said = [await done(talk.send_message(text)) for text in (ASK, "And tomorrow?")]
-    return [said, talk.get_history()]
+    return [said, history(talk)]
 
 
 async def chat_stream(call: Caller, **options: Any) -> Any:
     talk = call.gemini().chats.create(model=MODEL, config=config(**options) if options else None)
     said = [await every(talk.send_message_stream(text)) for text in (ASK, "And tomorrow?")]
-    return [said, talk.get_history()]
+    return [said, history(talk)]
 
 
 async def chat_once(call: Caller, streamed: bool, tool: Any) -> Any:
     talk = call.gemini().chats.create(model=MODEL, config=config(tools=[tool]))
     if streamed:
-        return [await every(talk.send_message_stream(ASK)), talk.get_history()]
-    return [await done(talk.send_message(ASK)), talk.get_history()]
+        return [await every(talk.send_message_stream(ASK)), history(talk)]
+    return [await done(talk.send_message(ASK)), history(talk)]
 
 
 async def nested(call: Caller, streamed: bool) -> Any:
@@ -165,7 +184,7 @@ async def count(call: Caller) -> Any:
 
 
 async def list_models(call: Caller) -> Any:
-    return await every(await done(call.gemini().models.list()))
+    return await every(await done(call.gemini().models.list(config={"query_base": True})))
 
 
 async def cache(call: Caller) -> Any:
@@ -197,27 +216,30 @@ async def vertex_count(call: Caller) -> Any:
     return await done(vertex(call).models.count_tokens(model=MODEL, contents=ASK))
 
 
-async def httpx_transport(call: Caller, streamed: bool) -> Any:
+async def own_transport(call: Caller, library: str, streamed: bool) -> Any:
     """Async through httpx, where aiohttp is installed and would be taken."""
-    transport = httpx2.AsyncHTTPTransport()
+    transport = importlib.import_module(library).AsyncHTTPTransport()
     client = call.gemini(http_options={"async_client_args": {"transport": transport}})
-    if streamed:
-        return await every(client.models.generate_content_stream(model=MODEL, contents=ASK))
-    return await client.models.generate_content(model=MODEL, contents=ASK)
+    try:
+        if streamed:
+            return await every(client.models.generate_content_stream(model=MODEL, contents=ASK))
+        return await client.models.generate_content(model=MODEL, contents=ASK)
+    finally:
+        await transport.aclose()  # some versions do not
 
 
-async def own_httpx(call: Caller, streamed: bool) -> Any:
+async def own_client(call: Caller, library: str, streamed: bool) -> Any:
     """A client of the user's own."""
-    kind = httpx2.AsyncClient if call.is_async else httpx2.Client
-    http = kind()
+    http = importlib.import_module(library)
+    own = http.AsyncClient() if call.is_async else http.Client()
     name = "httpx_async_client" if call.is_async else "httpx_client"
-    client = call.gemini(http_options={name: http})
+    client = call.gemini(http_options={name: own})
     try:
         if streamed:
             return await every(client.models.generate_content_stream(model=MODEL, contents=ASK))
         return await done(client.models.generate_content(model=MODEL, contents=ASK))
     finally:
-        await done(http.aclose() if call.is_async else http.close())
+        await done(own.aclose() if call.is_async else own.close())
 
 
 # scripts
@@ -321,14 +343,32 @@ def refused(status: int) -> Mapping[str, Any]:
     return {**FAILED, "error_type": str(status), "http_status": status}
 
 
-PATIENT = {
-    "retry_options": types.HttpRetryOptions(
-        attempts=3, initial_delay=0.01, max_delay=0.02, jitter=0
-    )
+STREAMED_AFC = ("google.genai.models.Models.generate_content_stream{get_function_map}",)
+ASYNC_AFC = ("google.genai._extra_utils.invoke_function_from_dict_args_async",)
+EXPRESS = ("google.genai._api_client.BaseApiClient",)
+"""Before this class was there, an async client looked for credentials though it had a key."""
+CALLS_ONCE = (*STREAMED_AFC, *ASYNC_AFC)
+"""The versions without async functions call a function of a stream twice: that costs its own call."""
+BY_HEADER = (
+    "standard" if has(None, "google.genai.types.EmbedContentResponse(sdk_http_response)") else None
+)
+"""The tier that only a header tells: where the SDK throws it away, nobody knows."""
+CONTINUES = ("google.genai.types.Candidate(continuation_token)",)
+RETRIES = ("google.genai.types.HttpOptions(retry_options)",)
+PATIENT: Mapping[str, Any] = {
+    "retry_options": {"attempts": 3, "initial_delay": 0.01, "max_delay": 0.02, "jitter": 0}
 }
 failed = partial(content, bills=0)
 OUTER = {"request.model": MODEL}
 INNER = {"request.model": "gemini-2.5-flash-lite"}
+
+
+def outer_streams(record: Record) -> Mapping[str, Any]:
+    """The function asks while the stream of who called it goes on, or after it: that differs."""
+    who = INNER if record.response_model == INNER["request.model"] else OUTER
+    return {**who, "request.stream": who is OUTER, "first chunk": who is OUTER}
+
+
 PLACED = {"region": "us-central1"}
 
 SHAPES = [
@@ -339,7 +379,7 @@ SHAPES = [
     content(id="generate, parsed", run=partial(generate, response_mime_type="application/json", response_schema=Plan)),
     content(id="generate, whole model name", run=partial(generate, model=f"models/{MODEL}")),
     content(id="generate, blocked", run=generate, script=blocked, bills=0, told={"usage": {"input": 9}, "response_id": None, "response_model": MODEL}),
-    content(id="generate, HTTP response", run=partial(generate, should_return_http_response=True)),
+    content(id="generate, HTTP response", run=partial(generate, should_return_http_response=True), needs=("google.genai.types.GenerateContentConfig(should_return_http_response)",)),
     content(id="generate stream", run=stream, stream=True),
     content(id="generate stream, gzip", run=stream, script=gzip, stream=True),
     content(id="generate stream, small writes", run=stream, script=split, stream=True),
@@ -350,42 +390,47 @@ SHAPES = [
     content(id="chat of two messages", run=chat, records=2),
     content(id="chat of two messages, streamed", run=chat_stream, records=2, stream=True),
     content(id="AFC of three turns", run=partial(generate, tools=[look_up]), records=3),
-    content(id="AFC of three turns, streamed", run=partial(stream, tools=[look_up]), records=3, stream=True),
-    content(id="AFC of three turns, async function", run=partial(generate, tools=[look_up_async]), records=3, modes=("async",)),
-    content(id="AFC of three turns, async function, streamed", run=partial(stream, tools=[look_up_async]), records=3, stream=True, modes=("async",)),
+    content(id="AFC of three turns, streamed", run=partial(stream, tools=[look_up]), needs=STREAMED_AFC, records=3, stream=True),
+    content(id="AFC of three turns, async function", run=partial(generate, tools=[look_up_async]), needs=ASYNC_AFC, records=3, modes=("async",)),
+    content(id="AFC of three turns, async function, streamed", run=partial(stream, tools=[look_up_async]), needs=(*STREAMED_AFC, *ASYNC_AFC), records=3, stream=True, modes=("async",)),
     content(id="AFC in a chat", run=partial(chat_once, streamed=False, tool=look_up), records=3),
-    content(id="AFC in a chat, streamed", run=partial(chat_once, streamed=True, tool=look_up), records=3, stream=True),
+    content(id="AFC in a chat, streamed", run=partial(chat_once, streamed=True, tool=look_up), needs=STREAMED_AFC, records=3, stream=True),
     content(id="AFC, a function that fails", run=partial(generate, tools=[fails]), records=3),
-    content(id="AFC, a function that fails, streamed", run=partial(stream, tools=[fails]), records=3, stream=True),
+    content(id="AFC, a function that fails, streamed", run=partial(stream, tools=[fails]), needs=STREAMED_AFC, records=3, stream=True),
     content(id="AFC, two functions at once", run=partial(generate, tools=[look_up]), script=two_calls_at_once, records=2),
     content(id="AFC switched off", run=partial(generate, tools=[look_up], automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True))),
-    content(id="AFC, a function that asks a model", run=partial(nested, streamed=False), records=5, told=(OUTER, INNER, OUTER, INNER, OUTER)),
-    content(id="AFC, a function that asks a model, streamed", run=partial(nested, streamed=True), records=5, told=tuple({**who, "request.stream": who is OUTER, "first chunk": who is OUTER} for who in (INNER, OUTER, INNER, OUTER, OUTER))),
-    content(id="continuation", run=generate, script=continued, records=2, bills=0, told=HOPS),
-    content(id="continuation, streamed", run=stream, script=continued_stream, records=2, bills=0, told=HOPS, stream=True),
-    embeddings(id="embed one", run=partial(embed, contents="one plan"), told={**UNNAMED, "tier": "standard"}),
-    embeddings(id="embed several", run=partial(embed, contents=["one plan", "another plan"]), told={**UNNAMED, "tier": "standard"}),
+    content(id="AFC, a function that asks a model", run=partial(nested, streamed=False), needs_async=ASYNC_AFC, records=5, told=(OUTER, INNER, OUTER, INNER, OUTER)),
+    content(id="AFC, a function that asks a model, streamed", run=partial(nested, streamed=True), needs=CALLS_ONCE, records=5, told=outer_streams),
+    content(id="continuation", run=generate, script=continued, needs=CONTINUES, records=2, bills=0, told=HOPS),
+    content(id="continuation, streamed", run=stream, script=continued_stream, needs=CONTINUES, records=2, bills=0, told=HOPS, stream=True),
+    embeddings(id="embed one", run=partial(embed, contents="one plan"), told={**UNNAMED, "tier": BY_HEADER}),
+    embeddings(id="embed several", run=partial(embed, contents=["one plan", "another plan"]), told={**UNNAMED, "tier": BY_HEADER}),
     embeddings(id="embed, nothing told", run=partial(embed, contents=["one plan", "two"], model="gemini-embedding-001"), asked="gemini-embedding-001", told={"usage": None, "usage_source": "missing", "response_id": None, "response_model": None, "cost.status": "unpriced"}),
     content(id="cache", run=cache, script=caches, bills=0, endpoint="caches.create"),
     free(id="gemini count_tokens", run=count),
     free(id="gemini models", run=list_models),
-    content(id="vertex express", run=partial(express, streamed=False), provider="gcp.vertex_ai"),
-    content(id="vertex express stream", run=partial(express, streamed=True), provider="gcp.vertex_ai", stream=True),
+    content(id="vertex express", run=partial(express, streamed=False), needs_async=EXPRESS, provider="gcp.vertex_ai"),
+    content(id="vertex express stream", run=partial(express, streamed=True), needs_async=EXPRESS, provider="gcp.vertex_ai", stream=True),
     content(id="vertex project", run=partial(project, streamed=False), provider="gcp.vertex_ai", told=PLACED),
     content(id="vertex project stream", run=partial(project, streamed=True), provider="gcp.vertex_ai", stream=True, told=PLACED),
     embeddings(id="vertex embed", run=vertex_embed, provider="gcp.vertex_ai", asked="text-embedding-005", told={"response_id": None, "response_model": None, "cost.status": "unpriced"}),
     free(id="vertex count_tokens", run=vertex_count),
-    content(id="generate, httpx beside aiohttp", run=partial(httpx_transport, streamed=False), modes=("async",)),
-    content(id="generate stream, httpx beside aiohttp", run=partial(httpx_transport, streamed=True), stream=True, modes=("async",)),
-    content(id="generate, own httpx client", run=partial(own_httpx, streamed=False)),
-    content(id="generate stream, own httpx client", run=partial(own_httpx, streamed=True), stream=True),
+    *(
+        shape
+        for library in ("httpx", "httpx2")
+        for streamed, what in ((False, "generate"), (True, "generate stream"))
+        for shape in (
+            content(id=f"{what}, transport of {library}", run=partial(own_transport, library=library, streamed=streamed), needs=(f"google.genai._api_client.{library}", "google.genai.types.HttpOptions(async_client_args)"), stream=streamed, modes=("async",)),
+            content(id=f"{what}, own client of {library}", run=partial(own_client, library=library, streamed=streamed), needs=(f"google.genai._api_client.{library}", "google.genai.types.HttpOptions(httpx_client)"), stream=streamed),
+        )
+    ),
     failed(id="generate, 400", run=generate, script=failing(400), raises="ClientError", told=refused(400)),
     failed(id="generate, 404", run=generate, script=failing(404), raises="ClientError", told=refused(404)),
     failed(id="generate, 429", run=generate, script=failing(429), raises="ClientError", told=refused(429)),
     failed(id="generate, 500", run=generate, script=failing(500), raises="ServerError", told=refused(500)),
     failed(id="generate stream, 429", run=stream, script=failing(429), raises="ClientError", told=refused(429), stream=True),
-    failed(id="generate, 500 thrice", run=partial(generate, http=PATIENT), script=failing(500, 3), raises="ServerError", told=refused(500)),
-    content(id="generate, 429 twice and then well", run=partial(generate, http=PATIENT), script=failing(429, 2)),
-    content(id="generate stream, 500 and then well", run=partial(stream, http=PATIENT), script=failing(500), stream=True),
+    failed(id="generate, 500 thrice", run=partial(generate, http=PATIENT), needs=RETRIES, script=failing(500, 3), raises="ServerError", told=refused(500)),
+    content(id="generate, 429 twice and then well", run=partial(generate, http=PATIENT), needs=RETRIES, script=failing(429, 2)),
+    content(id="generate stream, 500 and then well", run=partial(stream, http=PATIENT), needs=RETRIES, script=failing(500), stream=True),
     failed(id="generate, too slow", run=partial(generate, http={"timeout": 500}), script=late, raises="ReadTimeout", told={**FAILED, "error_type": "ReadTimeout", "cost.status": "unpriced"}, modes=("sync",)),
 ]  # fmt: skip

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import httpx2
 import openai
 from pydantic import BaseModel
 
@@ -62,6 +61,8 @@ TOOLS = [
 RESPONSE: Mapping[str, Any] = {"model": "gpt-5-mini", "input": "What is the plan for today?"}
 FUNCTION = {"type": "function", **TOOLS[0]["function"]}
 SOUND = ("plan.wav", b"RIFF" + bytes(3996), "audio/wav")
+HTTP = getattr(openai._base_client, "httpx2", None) or openai._base_client.httpx
+"""The HTTP library whose objects this version gives out."""
 PICTURE = ("plan.png", b"\x89PNG" + bytes(96), "image/png")
 
 
@@ -75,6 +76,12 @@ class Plan(BaseModel):
 # chat
 
 
+def helpers(client: Any) -> Any:
+    """Where `parse()` and `stream()` are: they began among the betas."""
+    completions = client.chat.completions
+    return completions if hasattr(completions, "parse") else client.beta.chat.completions
+
+
 async def chat_create(call: Caller, **more: Any) -> Any:
     return await done(call.openai().chat.completions.create(**{**CHAT, **more}))
 
@@ -86,12 +93,12 @@ async def chat_stream(call: Caller, **more: Any) -> Any:
 
 
 async def chat_parse(call: Caller, **more: Any) -> Any:
-    client = call.openai()
-    return await done(client.chat.completions.parse(**CHAT, response_format=Plan, **more))
+    asked = helpers(call.openai()).parse(**CHAT, response_format=Plan, **more)
+    return await done(asked)
 
 
 async def chat_helper(call: Caller, **more: Any) -> Any:
-    manager = call.openai().chat.completions.stream(**CHAT, **more)
+    manager = helpers(call.openai()).stream(**CHAT, **more)
     async with block(manager) as stream:
         events = await every(stream)
         return [events, await done(stream.get_final_completion())]
@@ -142,7 +149,8 @@ async def chat_post_stream(call: Caller) -> Any:
 
 async def chat_post_raw(call: Caller) -> Any:
     body = {**CHAT}
-    return await done(call.openai().post("/chat/completions", body=body, cast_to=httpx2.Response))
+    kind = HTTP.Response
+    return await done(call.openai().post("/chat/completions", body=body, cast_to=kind))
 
 
 async def chat_turns(call: Caller) -> Any:
@@ -177,6 +185,16 @@ async def chat_own_http(call: Caller) -> Any:
     http = openai.DefaultAsyncHttpxClient() if call.is_async else openai.DefaultHttpxClient()
     client = call.openai(http_client=http)
     return await every(client.chat.completions.create(**CHAT, stream=True))
+
+
+async def chat_legacy_http(call: Caller, stream: bool) -> Any:
+    """A client of the library that the SDK was built on before."""
+    import httpx
+
+    http = httpx.AsyncClient() if call.is_async else httpx.Client()
+    client = call.openai(http_client=http)
+    answer = await done(client.chat.completions.create(**CHAT, stream=stream))
+    return await every(answer) if stream else answer
 
 
 async def chat_aiohttp(call: Caller, stream: bool) -> Any:
@@ -228,6 +246,15 @@ def cached(standin: StandIn) -> None:
     standin.script(usage={"input": 100, "cache_read": 1024, "output": 7, "reasoning": 64})
 
 
+PARSE = ("openai:chat.completions.parse or beta.chat.completions.parse",)
+HELPER = ("openai:chat.completions.stream or beta.chat.completions.stream",)
+AIOHTTP = ("openai.DefaultAioHttpClient", "aiohttp")
+RESPONDS = ("openai:responses.create",)
+LEGACY_HTTP = (
+    "httpx.Client",
+    "openai._base_client.httpx or openai._base_client.is_legacy_httpx_sync_client",
+)
+
 CHATS = [
     chat(id="chat create", run=chat_create),
     chat(id="chat create, cached and reasoning", run=chat_create, script=cached),
@@ -236,9 +263,9 @@ CHATS = [
     chat(id="chat create, tool calls", run=partial(chat_create, tools=TOOLS)),
     chat(id="chat create, two choices", run=partial(chat_create, n=2)),
     chat(id="chat, three turns with tools", run=chat_turns, records=3),
-    chat(id="chat parse", run=chat_parse),
-    chat(id="chat parse, too long", run=chat_parse, script=short, raises="LengthFinishReasonError"),
-    chat(id="chat parse, content filter", run=chat_parse, script=filtered, raises="ContentFilterFinishReasonError"),
+    chat(id="chat parse", run=chat_parse, needs=PARSE),
+    chat(id="chat parse, too long", run=chat_parse, needs=PARSE, script=short, raises="LengthFinishReasonError"),
+    chat(id="chat parse, content filter", run=chat_parse, needs=PARSE, script=filtered, raises="ContentFilterFinishReasonError"),
     chat(id="chat stream", run=chat_stream, stream=True, asks=True),
     chat(id="chat stream, asked by the caller", run=partial(chat_stream, stream_options={"include_usage": True}), stream=True),
     chat(id="chat stream, declined by the caller", run=partial(chat_stream, stream_options={"include_usage": False}), stream=True, asks=True),
@@ -253,12 +280,14 @@ CHATS = [
     chat(id="chat stream, by hand", run=chat_next, stream=True, asks=True),
     chat(id="chat stream, own HTTP client", run=chat_own_http, stream=True, asks=True),
     chat(id="chat stream, derived client", run=chat_derived, stream=True, asks=True),
-    chat(id="chat create, aiohttp", run=partial(chat_aiohttp, stream=False), modes=("async",)),
-    chat(id="chat stream, aiohttp", run=partial(chat_aiohttp, stream=True), stream=True, asks=True, modes=("async",)),
-    chat(id="chat stream helper", run=chat_helper, stream=True, asks=True),
-    chat(id="chat stream helper, asked", run=partial(chat_helper, stream_options={"include_usage": True}), stream=True),
-    chat(id="chat stream helper, parsed", run=partial(chat_helper, response_format=Plan), stream=True, asks=True),
-    chat(id="chat stream helper, tool calls", run=partial(chat_helper, tools=TOOLS), stream=True, asks=True),
+    chat(id="chat create, legacy HTTP client", run=partial(chat_legacy_http, stream=False), needs=LEGACY_HTTP),
+    chat(id="chat stream, legacy HTTP client", run=partial(chat_legacy_http, stream=True), needs=LEGACY_HTTP, stream=True, asks=True),
+    chat(id="chat create, aiohttp", run=partial(chat_aiohttp, stream=False), needs=AIOHTTP, modes=("async",)),
+    chat(id="chat stream, aiohttp", run=partial(chat_aiohttp, stream=True), needs=AIOHTTP, stream=True, asks=True, modes=("async",)),
+    chat(id="chat stream helper", run=chat_helper, needs=HELPER, stream=True, asks=True),
+    chat(id="chat stream helper, asked", run=partial(chat_helper, stream_options={"include_usage": True}), needs=HELPER, stream=True),
+    chat(id="chat stream helper, parsed", run=partial(chat_helper, response_format=Plan), needs=HELPER, stream=True, asks=True),
+    chat(id="chat stream helper, tool calls", run=partial(chat_helper, tools=TOOLS), needs=HELPER, stream=True, asks=True),
     chat(id="chat raw, never parsed", run=partial(chat_raw, parses=0)),
     chat(id="chat raw, parsed once", run=partial(chat_raw, parses=1)),
     chat(id="chat raw, parsed twice", run=partial(chat_raw, parses=2)),
@@ -359,23 +388,24 @@ def compacts(standin: StandIn) -> None:
 RESPONSES = [
     legacy(id="completions", run=legacy_create),
     legacy(id="completions stream", run=partial(legacy_create, stream=True), stream=True, asks=True),
-    responses(id="responses create", run=response_create),
-    responses(id="responses create, tool calls", run=partial(response_create, tools=[FUNCTION])),
-    responses(id="responses create, cut at its limit", run=partial(response_create, max_output_tokens=5)),
-    responses(id="responses parse", run=response_parse),
-    responses(id="responses stream", run=partial(response_create, stream=True), stream=True),
-    responses(id="responses stream, tool calls", run=partial(response_create, stream=True, tools=[FUNCTION]), stream=True),
-    responses(id="responses stream, cut at its limit", run=partial(response_create, stream=True, max_output_tokens=5), stream=True),
-    responses(id="responses stream, gzip", run=partial(response_create, stream=True), script=gzip, stream=True),
-    responses(id="responses stream, small writes", run=partial(response_create, stream=True), script=split, stream=True),
-    responses(id="responses stream helper", run=response_helper, stream=True),
-    responses(id="responses stream helper, parsed", run=partial(response_helper, text_format=Plan), stream=True),
-    responses(id="responses raw", run=response_raw),
-    responses(id="responses streaming response", run=response_streaming, stream=True),
-    responses(id="responses create and retrieve", run=response_retrieve),
+    responses(id="responses create", run=response_create, needs=RESPONDS),
+    responses(id="responses create, tool calls", run=partial(response_create, tools=[FUNCTION]), needs=RESPONDS),
+    responses(id="responses create, cut at its limit", run=partial(response_create, max_output_tokens=5), needs=RESPONDS),
+    responses(id="responses parse", run=response_parse, needs=("openai:responses.parse",)),
+    responses(id="responses stream", run=partial(response_create, stream=True), needs=RESPONDS, stream=True),
+    responses(id="responses stream, tool calls", run=partial(response_create, stream=True, tools=[FUNCTION]), needs=RESPONDS, stream=True),
+    responses(id="responses stream, cut at its limit", run=partial(response_create, stream=True, max_output_tokens=5), needs=RESPONDS, stream=True),
+    responses(id="responses stream, gzip", run=partial(response_create, stream=True), needs=RESPONDS, script=gzip, stream=True),
+    responses(id="responses stream, small writes", run=partial(response_create, stream=True), needs=RESPONDS, script=split, stream=True),
+    responses(id="responses stream helper", run=response_helper, needs=("openai:responses.stream",), stream=True),
+    responses(id="responses stream helper, parsed", run=partial(response_helper, text_format=Plan), needs=("openai:responses.stream",), stream=True),
+    responses(id="responses raw", run=response_raw, needs=RESPONDS),
+    responses(id="responses streaming response", run=response_streaming, needs=RESPONDS, stream=True),
+    responses(id="responses create and retrieve", run=response_retrieve, needs=RESPONDS),
     responses(
         id="responses compact",
         run=response_compact,
+        needs=("openai:responses.compact",),
         script=compacts,
         bills=0,
         told={"usage": {"input": 42, "cache_read": 8, "output": 5, "reasoning": 4}, "response_id": "resp_c", "response_model": None},
@@ -383,7 +413,7 @@ RESPONSES = [
     responses(
         id="responses in the background",
         run=response_background,
-        told={"usage": None, "usage_source": "missing", "tier": None, "cost.reasons": ("background",)},
+        needs=("openai:responses.create(background)",),
     ),
 ]  # fmt: skip
 
@@ -458,12 +488,12 @@ MEDIA = [
     embeddings(id="embeddings raw", run=embed_raw),
     embeddings(id="embeddings streaming response", run=embed_streaming),
     images(id="images generate", run=image, told=NAMELESS),
-    images(id="images generate, stream", run=partial(image, stream=True, partial_images=1), stream=True, told=NAMELESS),
+    images(id="images generate, stream", run=partial(image, stream=True, partial_images=1), needs=("openai:images.generate(stream)",), stream=True, told=NAMELESS),
     images(id="images edit", run=image_edit, told=NAMELESS),
-    images(id="images edit, stream", run=partial(image_edit, stream=True), stream=True, told=NAMELESS),
+    images(id="images edit, stream", run=partial(image_edit, stream=True), needs=("openai:images.edit(stream)",), stream=True, told=NAMELESS),
     images(id="images generate, dall-e", run=partial(image, model="dall-e-3"), asked="dall-e-3", told={**NAMELESS, "usage": None}),
     audio(id="transcription", run=transcribe, told=NAMELESS),
-    audio(id="transcription, stream", run=partial(transcribe, stream=True), stream=True, told=NAMELESS),
+    audio(id="transcription, stream", run=partial(transcribe, stream=True), needs=("openai:audio.transcriptions.create(stream)",), stream=True, told=NAMELESS),
     audio(id="transcription by the second", run=partial(transcribe, model="whisper-1"), asked="whisper-1", told={**NAMELESS, "usage": {}, "units": {"audio_seconds": 5}}),
     audio(id="transcription by the second, verbose", run=partial(transcribe, model="whisper-1", response_format="verbose_json"), asked="whisper-1", told={**NAMELESS, "usage": {}, "units": {"audio_seconds": 5}}),
     audio(id="transcription as text", run=partial(transcribe, model="whisper-1", response_format="text"), asked="whisper-1", told={**SILENT, "units": {}}),
@@ -495,8 +525,8 @@ async def missing(call: Caller) -> Any:
 FREE = [
     free(id="moderations", run=moderate),
     free(id="models", run=models),
-    free(id="responses count", run=count),
-    free(id="responses retrieve, unknown", run=missing, raises="NotFoundError"),
+    free(id="responses count", run=count, needs=("openai:responses.input_tokens.count",)),
+    free(id="responses retrieve, unknown", run=missing, needs=RESPONDS, raises="NotFoundError"),
 ]
 
 # Azure
@@ -537,7 +567,7 @@ AZURE = [
     azure(id="azure chat stream, old version", run=partial(azure_chat, api_version=OLD, stream=True), stream=True, told=LEFT_ALONE),
     azure(id="azure chat stream, own data", run=partial(azure_chat, extra_body=SOURCES, stream=True), stream=True, told=LEFT_ALONE),
     embeddings(id="azure embeddings", run=azure_embed, provider="azure.ai.openai"),
-    responses(id="azure responses, v1", run=azure_response, provider="azure.ai.openai"),
+    responses(id="azure responses, v1", run=azure_response, needs=("azure:responses.create",), provider="azure.ai.openai"),
 ]  # fmt: skip
 
 # failures

@@ -8,8 +8,12 @@ from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Any
 
-import httpx2
 from pydantic import BaseModel
+
+from .needs import optional
+
+_HTTP: tuple[Any, ...] = tuple(filter(None, map(optional, ("httpx", "httpx2"))))
+"""The HTTP libraries: which one an SDK uses depends on its version, and on the user."""
 
 _ATOMS = (type(None), bool, int, float, str, bytes)
 _HEADERS = ("date",)
@@ -54,9 +58,16 @@ def _look_at_model(value: BaseModel) -> dict[str, Any]:
         if hasattr(value, name):
             seen[name] = repr(getattr(value, name)())
     for name in ("_request_id", "text", "output_text", "parsed", "function_calls"):
-        if hasattr(value, name) and name not in vars(value):
-            seen[name] = repr(getattr(value, name))
+        if hasattr(type(value), name) and name not in vars(value):
+            seen[name] = _read(value, name)
     return seen
+
+
+def _read(value: Any, name: str) -> str:
+    try:
+        return repr(getattr(value, name))
+    except ValueError as error:  # there is none, as some versions say it
+        return repr(error)
 
 
 def _headers(value: Mapping[str, str]) -> dict[str, Any]:
@@ -64,7 +75,7 @@ def _headers(value: Mapping[str, str]) -> dict[str, Any]:
     return {"items": [(k, v) for k, v in items if k.lower() not in _HEADERS]}
 
 
-def _response(value: httpx2.Response) -> dict[str, Any]:
+def _response(value: Any) -> dict[str, Any]:
     seen: dict[str, Any] = {
         "status": (value.status_code, value.reason_phrase, value.http_version),
         "headers": _headers(value.headers),
@@ -80,6 +91,15 @@ def _response(value: httpx2.Response) -> dict[str, Any]:
     if hasattr(value, "_content"):
         seen["content"] = value.content
     return seen
+
+
+def _of_requests(value: Any) -> dict[str, Any]:
+    return {
+        "status": (value.status_code, value.reason),
+        "headers": _headers(value.headers),
+        "url": value.url,
+        "content": value.content,
+    }
 
 
 def _api_response(value: Any) -> dict[str, Any]:
@@ -130,9 +150,9 @@ _LOOKS: tuple[tuple[Any, Any], ...] = (
     (enum.Enum, lambda value: {"value": value.value}),
     (BaseModel, _model),
     (BaseException, _error),
-    (httpx2.Response, _response),
-    (httpx2.Headers, _headers),
-    ((httpx2.URL, date, timedelta), lambda value: {"text": str(value)}),
+    (tuple(http.Response for http in _HTTP), _response),
+    (tuple(http.Headers for http in _HTTP), _headers),
+    ((*(http.URL for http in _HTTP), date, timedelta), lambda value: {"text": str(value)}),
     (Mapping, _mapping),
     ((list, tuple, set, frozenset), _sequence),
     ((str, bytes, int, float), lambda value: {"value": repr(value)}),
@@ -146,6 +166,8 @@ _BY_NAME: Mapping[str, Any] = {
     "BaseAPIResponse": _api_response,
     "LegacyAPIResponse": _api_response,
     "ClientResponse": _aiohttp,
+    "Close": lambda value: {"code": value.code, "reason": value.reason},
+    "Response": _of_requests,
     "Stream": _stream,
     "AsyncStream": _stream,
     "HttpResponse": lambda value: {"headers": _headers(value.headers)},

@@ -54,11 +54,18 @@ def gemini(call: Caller, timeout: float) -> Any:
     return client.models.generate_content_stream(**asked)
 
 
+def interactions(call: Caller, timeout: float) -> Any:
+    client = call.gemini(http_options={"timeout": int(timeout * 1000)})
+    asked = {"model": "gemini-2.5-flash", "input": ASK[0]["content"]}
+    return client.interactions.create(**asked, stream=True)
+
+
 STREAMS: Mapping[str, Callable[[Caller, float], Any]] = {
     "chat": chat,
     "responses": responses,
     "messages": messages,
     "gemini": gemini,
+    "interactions": interactions,
 }
 
 
@@ -309,7 +316,7 @@ ENDINGS = [
     Ending(name="no last event", consume=read_until_it_fails, provider=silent, **BROKEN),
     Ending(name="error event", consume=read_until_it_fails, provider=fault, **BROKEN),
     Ending(name="read timeout", consume=read_until_it_fails, provider=stalls, timeout=0.5, **BROKEN),
-    Ending(name="closed, drained", consume=close, streams=("chat", "responses", "messages"), **DRAINED),
+    Ending(name="closed, drained", consume=close, streams=("chat", "responses", "messages", "interactions"), **DRAINED),
     Ending(name="broken off, drained", consume=break_off, streams=("messages",), **DRAINED),
     # openai's streams are cycles: the garbage collector ends them, and takes their connection with them
     Ending(name="broken off, not to be drained", consume=break_off, policy="drain", streams=("chat", "responses")),
@@ -445,6 +452,8 @@ def _text(chunks: list[Any]) -> str:
             said += chunk.delta if isinstance(chunk.delta, str) else chunk.delta.text
         elif getattr(chunk, "candidates", None):
             said += chunk.text
+        elif getattr(chunk, "event_type", None) == "step.delta":
+            said += chunk.delta.text
     return said
 
 
@@ -472,7 +481,7 @@ def _exact_usage(ending: Ending, record: Record, ran: Ran, stream: str) -> None:
         return
     assert usage is not None
     assert record.cost.status in ("priced", "derived")
-    received = ran.received["items"]
+    received = ran.received[0]["items"]
     if record.usage_source == "reported":
         assert usage.nonzero() == dict(bill.usage)
     elif record.usage_source == "partial":

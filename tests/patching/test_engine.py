@@ -104,3 +104,31 @@ def test_a_wrapper_that_somebody_wrapped_stays_and_goes_idle(module, engine_for,
     engine.remove()
     assert module.Client().send("x") == "sent x!"
     assert "idle" in caplog.text
+
+
+def test_a_place_that_older_versions_call_otherwise_is_wrapped_there(module, engine_for, caplog):
+    sys.modules[module.__name__] = module
+    engine = engine_for(module, "Customer.send", older=("Caller.send", "Client.send"))
+    engine.install()
+    assert module.Client().send("x") == "SENT X"
+    assert engine.seen[-1] == ("Customer.send", "patched")
+    engine.remove()
+    assert module.Client().send("x") == "sent x"
+    assert not hasattr(module.Client.send, "__wrapped__")
+    assert caplog.records == []
+
+
+def test_a_place_with_an_older_name_is_wrapped_under_its_newest(module, engine_for):
+    sys.modules[module.__name__] = module
+    module.Older = type("Older", (), {"send": module.Client.send})
+    engine_for(module, "Client.send", older=("Older.send",)).install()
+    assert module.Client().send("x") == "SENT X"
+    assert module.Older().send("x") == "sent x"
+
+
+def test_a_place_under_none_of_its_names_is_told_once(module, engine_for, caplog):
+    sys.modules[module.__name__] = module
+    engine = engine_for(module, "Customer.__init__", older=("Caller.send",))
+    engine.install()
+    assert list(engine.states.values()) == ["missing"]
+    assert len(caplog.records) == 1

@@ -17,10 +17,11 @@ from google import genai
 from otel_llm_usage import ConfigurationError, agent, guard, instrument, price, uninstrument
 from otel_llm_usage.instrumentor import LLMUsageInstrumentor
 from otel_llm_usage.patching import wire
-from otel_llm_usage.patching.tee import Tap
+from otel_llm_usage.providers.openai import ChatReader
 from otel_llm_usage.providers.reading import error_type
 from otel_llm_usage.runtime import current
 from otel_llm_usage.scope import current_agent
+from otel_llm_usage.testing import Records
 
 ASK = {"model": "gpt-4.1", "messages": [{"role": "user", "content": "hello"}], "stream": True}
 
@@ -46,7 +47,7 @@ def test_a_stream_that_a_hook_has_read_is_counted_and_hides_what_we_asked_for(ll
     with openai.OpenAI(http_client=openai.DefaultHttpxClient(event_hooks=hooks)) as client:
         plain = _chunks(client)
         llm_standin.reset()
-        records = []
+        records = Records()
         instrument(sinks=[records.append], otlp=False)
         assert _chunks(client) == plain
     (record,) = records
@@ -59,7 +60,7 @@ def test_what_we_asked_for_stays_hidden_when_we_go_in_mid_stream(llm_standin, le
     llm_standin.script(text="word " * 40, pieces=8, pace=0.01, times=None)
     with openai.OpenAI() as client:
         plain = _chunks(client)
-        records = []
+        records = Records()
         runtime = instrument(sinks=[records.append], otlp=False)
         stream = client.chat.completions.create(**ASK)
         got = [next(stream)]
@@ -106,6 +107,7 @@ def test_a_forked_child_does_not_count_its_parents_stream(llm_standin, tmp_path)
             os._exit(0)
         os.waitpid(child, 0)
         list(stream)
+        current().flush()
     (line,) = file.read_text().splitlines()
     assert json.loads(line)[0] == os.getpid()
 
@@ -226,6 +228,7 @@ def test_a_plain_call_that_is_under_way_when_we_go_has_its_record(llm_standin):
 def test_a_background_response_is_not_free_because_its_bill_comes_later(llm_standin, llm_records):
     with openai.OpenAI() as client:
         client.responses.create(model="gpt-4.1", input="hello", background=True)
+    uninstrument()  # nobody has looked whether it ended
     (record,) = llm_records
     assert (record.usage_source, record.cost.status, record.cost.reasons) == (
         "missing",
@@ -294,7 +297,7 @@ def test_an_instrument_that_fails_leaves_nothing_behind(llm_standin):
     for wrong in ({"meter_provider": object()}, {"tracer_provider": object()}):
         with pytest.raises(ConfigurationError, match="provider"):
             instrument(otlp=False, **wrong)
-    records = []
+    records = Records()
     instrument(sinks=[records.append], otlp=False)
 
 
@@ -322,7 +325,7 @@ def test_an_answer_that_leaves_out_one_side_is_not_priced_as_if_it_were_nothing(
 
 def test_a_client_that_is_closed_while_we_drain_is_no_fault_of_ours(llm_standin):
     llm_standin.script(text="word " * 200, pieces=40, pace=0.05, times=None)
-    records = []
+    records = Records()
     instrument(sinks=[records.append], otlp=False, on_abort="drain")
     with openai.OpenAI() as client:
         stream = client.chat.completions.create(**ASK)
@@ -371,10 +374,10 @@ def test_if_we_fail_to_read_an_event_what_we_asked_for_stays_hidden(
         plain = _chunks(client)
         instrument(otlp=False)
 
-        def fail(self, events):
+        def fail(self, data, name=None):
             raise RuntimeError("a fault of ours")
 
-        monkeypatch.setattr(Tap, "_read", fail)
+        monkeypatch.setattr(ChatReader, "event", fail)
         assert _chunks(client) == plain
     assert guard.errors["read"] > 0
 

@@ -9,6 +9,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import CollectorRegistry
 
 from otel_llm_usage import agent, instrument
+from otel_llm_usage.testing import Records
 
 QUESTION = [{"role": "user", "content": "hello"}]
 MODEL = "claude-opus-4-5"
@@ -19,7 +20,7 @@ def traced(llm_standin):
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    records = []
+    records = Records()
     runtime = instrument(
         sinks=[records.append], tracer_provider=provider, registry=CollectorRegistry()
     )

@@ -13,6 +13,7 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from otel_llm_usage import guard
+from otel_llm_usage.backlog import counting
 from otel_llm_usage.errors import ConfigurationError
 from otel_llm_usage.records import KINDS, BudgetStatus, Cost, Usage
 from otel_llm_usage.telemetry import definitions
@@ -264,7 +265,7 @@ def test_threads_lose_nothing(metrics, record, scrape, cost_of):
 
     def work() -> None:
         for _ in range(10_000):
-            counted(one)
+            counting.later(counted, one)
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:
@@ -287,12 +288,12 @@ def test_a_stream_that_the_collector_settles_while_we_count_is_counted(metrics, 
             self.itself = self
 
         def __del__(self) -> None:
-            counted(one)
+            counting.later(counted, one)
 
-    with counted._alone():
+    with counting.alone():
         Forgotten()
         gc.collect()
-        assert counted._pending
+        assert scrape(counted)("llm_requests_total") is None
     assert scrape(counted)("llm_requests_total") == 1
 
 
@@ -433,9 +434,8 @@ def test_failures_of_ours_are_counted_by_place(metrics, scrape):
 @pytest.mark.faults
 def test_a_record_that_cannot_be_counted_takes_no_other_along(metrics, record, scrape):
     counted = metrics()
-    with counted._alone():
-        for one in (record(), record(usage="no usage at all"), record()):
-            counted(one)
+    for one in (record(), record(usage="no usage at all"), record()):
+        counting.later(guard.call, "metrics", counted, one)
     seen = scrape(counted)
     assert seen("llm_tokens_total") == 2 * 155
     assert seen("llm_instrumentation_errors_total", where="metrics") == 1
@@ -453,7 +453,8 @@ def test_a_failure_that_cannot_be_counted_either_is_no_failure_of_the_listener(
     with monkeypatch.context() as broken:
         broken.setattr(counted.errors, "at", vanished)
         guard.count("providers.read")
-        counted(record(usage="no usage at all"))
+        guard.call("metrics", counted, record(usage="no usage at all"))
+        counting.finish()
     counted(record())
     assert guard.errors == {"providers.read": 1, "metrics": 1}
     assert scrape(counted)("llm_tokens_total") == 155
@@ -461,7 +462,7 @@ def test_a_failure_that_cannot_be_counted_either_is_no_failure_of_the_listener(
 
 def test_a_call_does_not_wait_for_a_scrape_to_show_its_zero(metrics, request_of, scrape):
     counted = metrics()
-    with counted._alone():
+    with counting.alone():
         beginning = threading.Thread(target=counted.touch, args=(request_of(), "planner", {}))
         beginning.start()
         beginning.join(10)

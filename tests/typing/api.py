@@ -19,8 +19,9 @@ from otel_llm_usage import (
     instrument,
     price,
 )
+from otel_llm_usage.testing import Records
 
-records: list[Record] = []
+records = Records()
 runtime = instrument(
     sinks=[records.append],
     config="llm.toml",

@@ -1,0 +1,30 @@
+"""Beside OpenLIT, which instruments the HTTP libraries as well."""
+
+import json
+import tempfile
+from pathlib import Path
+
+from . import calls
+
+SDKS = ("openai", "anthropic", "google")
+
+
+def on():
+    import openlit
+
+    with tempfile.TemporaryDirectory() as place:
+        prices = Path(place) / "prices.json"  # it would fetch them otherwise
+        prices.write_text(json.dumps({"chat": {}, "embeddings": {}, "images": {}, "audio": {}}))
+        openlit.init(pricing_json=str(prices), disable_metrics=True, disable_events=True)
+
+
+def off():
+    from openlit._instrumentors import get_all_instrumentors
+
+    for one in get_all_instrumentors().values():
+        if one is not None and one.is_instrumented_by_opentelemetry:
+            one.uninstrument()
+
+
+def programs():
+    return calls.programs(SDKS)

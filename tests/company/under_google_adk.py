@@ -1,0 +1,43 @@
+"""Under Google's Agent Development Kit, which has spans of its own."""
+
+import asyncio
+import os
+
+from .calls import GEMINI, Plan, weather
+
+
+def programs():
+    from google.adk.agents import Agent
+    from google.adk.agents.run_config import RunConfig, StreamingMode
+    from google.adk.runners import InMemoryRunner
+    from google.genai import types
+
+    async def run(standin, mode, **options):
+        os.environ.update(GOOGLE_API_KEY="key", GOOGLE_GEMINI_BASE_URL=standin.url)
+        agent = Agent(name="planner", model=GEMINI, instruction="Plan.", **options)
+        async with InMemoryRunner(agent=agent, app_name="company") as runner:
+            session = await runner.session_service.create_session(
+                app_name="company", user_id="user"
+            )
+            ask = types.Content(role="user", parts=[types.Part(text="The plan?")])
+            events = runner.run_async(
+                user_id="user",
+                session_id=session.id,
+                new_message=ask,
+                run_config=RunConfig(streaming_mode=mode),
+            )
+            return [event.content async for event in events]
+
+    return {
+        "google: plain": lambda standin: asyncio.run(run(standin, StreamingMode.NONE)),
+        "google: stream": lambda standin: asyncio.run(run(standin, StreamingMode.SSE)),
+        "google: tool": lambda standin: asyncio.run(
+            run(standin, StreamingMode.NONE, tools=[weather])
+        ),
+        "google: tool, stream": lambda standin: asyncio.run(
+            run(standin, StreamingMode.SSE, tools=[weather])
+        ),
+        "google: structured": lambda standin: asyncio.run(
+            run(standin, StreamingMode.NONE, output_schema=Plan)
+        ),
+    }

@@ -1,0 +1,51 @@
+"""Under OpenAI's Agents SDK, by responses and by chat completions."""
+
+import asyncio
+
+from .calls import GPT, Plan, weather
+
+
+def programs():
+    import openai
+    from agents import (
+        Agent,
+        OpenAIChatCompletionsModel,
+        OpenAIResponsesModel,
+        Runner,
+        function_tool,
+        set_tracing_disabled,
+    )
+
+    set_tracing_disabled(True)  # it would send its traces to OpenAI
+    ask = "What is the plan for today?"
+
+    def agent(standin, model, **options):
+        client = openai.AsyncOpenAI(base_url=f"{standin.url}/v1", api_key="key", max_retries=0)
+        return Agent(name="planner", model=model(GPT, client), **options)
+
+    async def plain(*made, **options):
+        return (await Runner.run(agent(*made, **options), ask)).final_output
+
+    async def stream(*made, **options):
+        run = Runner.run_streamed(agent(*made, **options), ask)
+        kinds = [event.type async for event in run.stream_events()]
+        return [*kinds, run.final_output]
+
+    def in_turn(*made):
+        return Runner.run_sync(agent(*made), ask).final_output
+
+    tool = function_tool(weather)
+    kinds = {
+        "plain": lambda *made: asyncio.run(plain(*made)),
+        "sync": in_turn,
+        "stream": lambda *made: asyncio.run(stream(*made)),
+        "tool": lambda *made: asyncio.run(plain(*made, tools=[tool])),
+        "tool, stream": lambda *made: asyncio.run(stream(*made, tools=[tool])),
+        "structured": lambda *made: asyncio.run(plain(*made, output_type=Plan)),
+    }
+    models = {"responses": OpenAIResponsesModel, "chat": OpenAIChatCompletionsModel}
+    return {
+        f"openai {name}: {kind}": lambda standin, model=model, use=use: use(standin, model)
+        for name, model in models.items()
+        for kind, use in kinds.items()
+    }
