@@ -3,6 +3,7 @@
 This is the only door to wrapt. A seam names its place as strings, so no SDK is ever imported here.
 """
 
+import copy
 import importlib
 import importlib.util
 import logging
@@ -119,7 +120,7 @@ class Engine:
             wrapt.wrap_object(
                 module,
                 path,
-                wrapt.FunctionWrapper,
+                _Method,
                 (seam.wrapper,),
                 {"enabled": self.is_active},
             )
@@ -128,6 +129,53 @@ class Engine:
     def _change(self, seam: Seam, state: SeamState) -> None:
         self.states[seam] = state
         guard.call("seams", self._on_change, seam, state)
+
+
+class _BoundMethod(wrapt.BoundFunctionWrapper):  # type: ignore[type-arg]
+    """What a look-up gives: pickled and copied as the SDK's own function or method would be.
+
+    A pickle names nothing of ours: whoever reads it need not have us.
+    """
+
+    __slots__ = ()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        method = self.__wrapped__
+        bound_to = getattr(method, "__self__", None)
+        return getattr, (_home(method) if bound_to is None else bound_to, method.__name__)
+
+    def __copy__(self) -> Any:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        bound_to = getattr(self.__wrapped__, "__self__", None)
+        if bound_to is None:
+            return self
+        return getattr(copy.deepcopy(bound_to, memo), self.__wrapped__.__name__)
+
+
+class _Method(wrapt.FunctionWrapper):  # type: ignore[type-arg]
+    """A wrapped method, where it stands in its class."""
+
+    __bound_function_wrapper__ = _BoundMethod
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        name = self.__wrapped__.__qualname__
+        # by its name, where it stands in a module, and as a member of its class elsewhere
+        return (
+            (getattr, (_home(self.__wrapped__), self.__wrapped__.__name__)) if "." in name else name
+        )
+
+    def __copy__(self) -> Any:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return self
+
+
+def _home(function: Any) -> Any:
+    """The class that a function stands in."""
+    return _owner(sys.modules[function.__module__], function.__qualname__)[0]
 
 
 def _place(seam: Seam, module: Any) -> str | None:

@@ -269,9 +269,7 @@ class Observation(Answer):
         self.finish("dropped")
 
 
-def observe(
-    call: Call, on_abort: OnAbort, request_body: RequestBody
-) -> Observation | None:
+def observe(call: Call, on_abort: OnAbort, request_body: RequestBody) -> Observation | None:
     """An observation of a call's response; a call that cannot have one ends here."""
     reader = guard.call("read", providers.reader, call.request)
     if reader is None:

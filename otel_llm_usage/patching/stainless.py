@@ -241,6 +241,9 @@ class Stainless:
             else:
                 kind = type(error).__name__
                 attempt.call.settle(Outcome("error", billed=False, error_type=kind))
+        for attempt in frame.attempts:
+            attempt.call.deactivate()
+        frame.attempts.clear()  # see `_answered`
 
     def _end_failed(self, attempt: _Attempt) -> None:
         """An attempt that another one followed: refused, or nobody knows."""

@@ -209,6 +209,7 @@ class Tap:
         if self._decoder.broken:  # the SDK could not read it either
             self.observation.finish("eof")
 
+
 def hidden(keep: Filter, event: bytes) -> bytes:
     """What the caller sees of one event: all of it, if we fail to hide a part."""
     kept = guard.call("filter", keep, event)

@@ -144,7 +144,7 @@ class _Socket(Conversation):
 
     def known(self, key: str | None) -> bool:
         """Whether a call was begun for this answer, here or elsewhere."""
-        return key is not None and key in self._session.begun
+        return False
 
     def request(self, meters: Meters, endpoint: str, model: str | None, **more: Any) -> Request:
         """What is asked for, here."""
@@ -304,7 +304,7 @@ class _Responses(_Socket):
     ) -> Part | None:
         """The first event of an answer."""
         key = _word(_part_of(response, "id"))
-        if key in self._open:
+        if key in self._open or not isinstance(response, Mapping):
             return None
         model = _word(_part_of(response, "model"))
         asked = self.request(meters, "responses", model, tools=tools)

@@ -1,6 +1,7 @@
 """Bytes into events: server-sent events, binary event streams, compressed bodies. No I/O."""
 
 import base64
+import codecs
 import json
 import re
 import zlib
@@ -67,7 +68,7 @@ def sse_data(event: bytes) -> tuple[bytes | None, str | None]:
         return event[6:].rstrip(b"\r\n"), None
     data: list[bytes] = []
     name = None
-    for line in _LINE.split(event):
+    for line in _LINE.split(event.removeprefix(codecs.BOM_UTF8)):
         field, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if field == b"data":
@@ -82,9 +83,13 @@ class FrameSplitter:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        self._lost = False
+        """Whether something was no frame: nobody knows where the next one would begin."""
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """See `Splitter`."""
+        if self._lost:
+            return []
         buffer = self._buffer
         buffer += chunk
         frames = []
@@ -92,7 +97,8 @@ class FrameSplitter:
         while len(buffer) - start >= 12:
             length = int.from_bytes(buffer[start : start + 4], "big")
             if not 16 <= length <= MAX_EVENT:
-                start = len(buffer)  # not this format: better no usage than a wrong one
+                self._lost = True  # not this format: better no usage than a wrong one
+                start = len(buffer)
                 break
             if len(buffer) - start < length:
                 break

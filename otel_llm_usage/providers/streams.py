@@ -146,7 +146,7 @@ def _too_old(version: str | None) -> bool:
     return date is not None and date[0] < _FIRST_AZURE_VERSION
 
 
-_DATA = re.compile(rb"^data:[ ]?([^\r\n]*)", re.MULTILINE)
+_DATA = re.compile(rb"(?:^|\A\xef\xbb\xbf)data:[ ]?([^\r\n]*)", re.MULTILINE)
 _KEY = re.compile(rb'"usage"\s*:\s*')
 _TOKENS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]', re.DOTALL)
 

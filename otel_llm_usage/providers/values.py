@@ -86,7 +86,8 @@ def mappings(value: Any) -> list[Mapping[str, Any]]:
 def parsed(text: bytes | str) -> Any:
     """The JSON value, or `None` where it is none."""
     try:
-        return json.loads(text)
+        # text, unlike bytes, is not looked through for a mark of its byte order
+        return json.loads(text.removeprefix("\ufeff") if isinstance(text, str) else text)
     except (ValueError, RecursionError):
         return None
 

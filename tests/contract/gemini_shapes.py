@@ -220,12 +220,9 @@ async def own_transport(call: Caller, library: str, streamed: bool) -> Any:
     """Async through httpx, where aiohttp is installed and would be taken."""
     transport = importlib.import_module(library).AsyncHTTPTransport()
     client = call.gemini(http_options={"async_client_args": {"transport": transport}})
-    try:
-        if streamed:
-            return await every(client.models.generate_content_stream(model=MODEL, contents=ASK))
-        return await client.models.generate_content(model=MODEL, contents=ASK)
-    finally:
-        await transport.aclose()  # some versions do not
+    if streamed:
+        return await every(client.models.generate_content_stream(model=MODEL, contents=ASK))
+    return await client.models.generate_content(model=MODEL, contents=ASK)
 
 
 async def own_client(call: Caller, library: str, streamed: bool) -> Any:

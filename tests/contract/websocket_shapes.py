@@ -21,6 +21,7 @@ from otel_llm_usage.standin.conversations import (
 from otel_llm_usage.standin.websockets import Peer
 
 from .kit import Caller, Shape, block, done, each
+from .needs import has
 from .tls import encrypted
 
 MODEL = "gpt-realtime"
@@ -398,6 +399,12 @@ turns = partial(
     # before that, a session had one way to send, and was marked as an experiment
     needs=("gemini:live.connect", "google.genai.live.AsyncSession.send_client_content"),
 )
+BROKEN = (
+    "APIError"
+    if has(None, "google.genai.live.AsyncSession._receive{raise_error}")
+    else "ConnectionClosedError"
+)
+"""What a broken session raises: before, that of the websockets itself."""
 HEARD: Mapping[str, Any] = {
     "request.endpoint": "realtime.transcription",
     "operation": "generate_content",
@@ -643,7 +650,7 @@ SHAPES: list[Shape] = [
         told={
             **TURN,
             "status": "broken",
-            "error_type": "APIError",
+            "error_type": BROKEN,
             "usage_source": "partial",
             "finish_reasons": (),
         },

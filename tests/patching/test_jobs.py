@@ -472,6 +472,35 @@ def test_many_lines_are_counted_to_the_last(llm_standin, client, llm_records):
     assert sum(record.cost_usd for record in llm_records) == llm_standin.ledger.usd()
 
 
+def test_a_batch_opens_no_span_and_stands_in_the_trace_that_made_it(llm_standin, client):
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    records = Records()
+    instrument(sinks=[records.append], tracer_provider=provider, otlp=False)
+    with provider.get_tracer("application").start_as_current_span("makes it") as outer:
+        name = batch(client)
+    client.batches.retrieve(name)
+    (record,) = records
+    where = outer.get_span_context()
+    assert record.trace_id == f"{where.trace_id:032x}"
+    assert record.span_id == f"{where.span_id:016x}"
+    assert [span.name for span in exporter.get_finished_spans()] == ["makes it"]
+
+
+def test_what_is_still_to_be_read_when_we_go_is_counted_and_forgotten(llm_standin, client):
+    told = []
+    name = batch(client, 1000, "nousage")
+    for _ in range(2):
+        records = Records()
+        instrument(sinks=[records.append], otlp=False)
+        client.files.content(client.batches.retrieve(name).output_file_id)
+        uninstrument()
+        told.append(len(records))
+    assert told == [1000, 1000]
+    assert jobs._counted == {}
+
+
 def test_a_part_of_a_file_counts_its_whole_lines_and_the_rest_later(
     llm_standin, client, llm_records
 ):

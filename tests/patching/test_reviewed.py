@@ -237,34 +237,6 @@ def test_a_background_response_is_not_free_because_its_bill_comes_later(llm_stan
     )
 
 
-def test_a_forked_process_that_no_port_shows_says_so(llm_standin, python):
-    out = python(
-        """
-import logging, os, sys
-import openai
-from otel_llm_usage import instrument
-
-logging.basicConfig(format="%(message)s", stream=sys.stdout)
-instrument(metrics_port=0, otlp=False)
-child = os.fork()
-if child == 0:
-    for _ in range(2):
-        openai.OpenAI().chat.completions.create(
-            model="gpt-4.1", messages=[{"role": "user", "content": "hello"}]
-        )
-    os._exit(0)
-assert os.waitpid(child, 0)[1] == 0
-openai.OpenAI().chat.completions.create(
-    model="gpt-4.1", messages=[{"role": "user", "content": "hello"}]
-)
-""",
-        PYTHONWARNINGS="ignore",
-        PYTHONUNBUFFERED="1",
-        **llm_standin.environment(),
-    )
-    assert out.count("PROMETHEUS_MULTIPROC_DIR") == 1
-
-
 def _ask_openai(url):
     with openai.OpenAI(base_url=url, api_key="key", max_retries=0) as client:
         client.chat.completions.create(**ASK)
