@@ -7,9 +7,7 @@ A stream may be sent in hops, and the later ones go out while it is being read: 
 count nothing, they only keep the caller's context for the moment of the request.
 """
 
-import sys
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from opentelemetry import context as otel_context
@@ -29,7 +27,7 @@ from .observation import (
     take_whole,
     waiting,
 )
-from .tee import Tap, tee
+from .tee import Tap, decoder_of, length_of, tee
 
 BASE = "google.genai._gaos.basesdk"
 HOPS = "google.genai._interactions_continuation"
@@ -186,32 +184,15 @@ class _Looked:
 
 def _read_along(response: Any, reader: Any, *, stream: bool) -> None:
     """Let `reader` see what the caller reads of a response that was not read yet."""
-    length = response.headers.get("content-length", "")
     tap = Tap(
         reader,
-        wire.decoder(response.headers, _decode(response)),
+        decoder_of(response),
         splitter=wire.SseSplitter() if stream else None,
-        length=int(length) if length.isdecimal() else None,
+        length=length_of(response),
     )
     observed = tee(response.stream, tap)
     if observed is not None:
         response.stream = observed
-
-
-def _decode(response: Any) -> Callable[[bytes], bytes]:
-    """What the HTTP library that made the response decodes with."""
-    kind = type(response)
-    encoding = {"content-encoding": response.headers.get("content-encoding", "")}
-    library = sys.modules[kind.__module__.partition(".")[0]]
-
-    def decode(raw: bytes) -> bytes:
-        decoded: list[bytes] = []
-        # a stream may be left before its last bytes came: what they would end is there
-        with suppress(getattr(library, "DecodingError", ValueError)):
-            decoded.extend(kind(200, headers=encoding, content=iter([raw])).iter_bytes())
-        return b"".join(decoded)
-
-    return decode
 
 
 # later hops

@@ -6,10 +6,9 @@ asked for. `_process_response` is given each successful physical response before
 """
 
 import logging
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 from weakref import WeakKeyDictionary, ref
@@ -29,7 +28,7 @@ from .observation import (
     take_whole,
     waiting,
 )
-from .tee import Filter, HidingDecoder, Tap, tee
+from .tee import Filter, HidingDecoder, Tap, decoder_of, length_of, tee
 
 logger = logging.getLogger("otel_llm_usage")
 
@@ -430,28 +429,14 @@ def _follow(following: jobs.Following, response: Any, *, stream: bool) -> None:
         return
     splitter, data = following.cut(stream=stream)
     read_along: Any = following  # what a tap asks of an observation, it has
-    tap = Tap(read_along, _decoder(response), splitter=splitter, data=data)
+    tap = Tap(read_along, decoder_of(response), splitter=splitter, data=data)
     observed = tee(response.stream, tap)
     if observed is not None:
         response.stream = observed
 
 
-def _decoder(response: Any) -> wire.Decoder:
-    kind = type(response)
-    encoding = {"content-encoding": response.headers.get("content-encoding", "")}
-
-    def decode(raw: bytes) -> bytes:
-        decoded: list[bytes] = []
-        # a stream may be closed before its last bytes came: what they would end is there
-        with suppress(_decoding_error(kind)):
-            decoded.extend(kind(200, headers=encoding, content=iter([raw])).iter_bytes())
-        return b"".join(decoded)
-
-    return wire.decoder(response.headers, decode)
-
-
 def _tap(observation: Observation, filter_: Filter | None, response: Any, stream: bool) -> Tap:
-    decoder = _decoder(response)
+    decoder = decoder_of(response)
     if "vnd.amazon.eventstream" in response.headers.get("content-type", ""):
         return Tap(observation, decoder, splitter=wire.FrameSplitter(), data=wire.frame_data)
     # real servers leave out or misspell the content type: the caller's `stream=True` decides
@@ -462,13 +447,12 @@ def _tap(observation: Observation, filter_: Filter | None, response: Any, stream
             response._decoder = HidingDecoder(response._get_content_decoder(), keep)
             keep = None
         return Tap(observation, decoder, splitter=wire.SseSplitter(), keep=keep)
-    length = response.headers.get("content-length", "")
     return Tap(
         observation,
         decoder,
         splitter=None,
         blind=not observation.needs_body,
-        length=int(length) if length.isdecimal() else None,
+        length=length_of(response),
     )
 
 
@@ -480,13 +464,6 @@ def _read_already(observation: Observation, filter_: Filter | None, response: An
     )
     tap = Tap(observation, wire.Plain(), splitter=splitter, data=data, keep=filter_)
     return tap.feed(response.content) + tap.end()
-
-
-def _decoding_error(response: type) -> type[Exception]:
-    """What the HTTP library that made the response raises if it cannot decode it."""
-    library = next(base for base in response.__mro__ if base.__name__ == "Response")
-    error = getattr(sys.modules[library.__module__.partition(".")[0]], "DecodingError", None)
-    return error if isinstance(error, type) else ValueError
 
 
 def _with_version(client: Any, options: Any) -> str:

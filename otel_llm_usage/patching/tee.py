@@ -6,9 +6,11 @@ asked for on the caller's behalf.
 """
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -240,6 +242,34 @@ class HidingDecoder:
 
     def _kept(self, data: bytes) -> bytes:
         return b"".join([hidden(self._keep, event) for event in self._splitter.feed(data)])
+
+
+def decoder_of(response: Any) -> wire.Decoder:
+    """What undoes the content encoding of a response, if need be by the library that made it."""
+    kind = type(response)
+    encoding = {"content-encoding": response.headers.get("content-encoding", "")}
+
+    def decode(raw: bytes) -> bytes:
+        decoded: list[bytes] = []
+        # a stream may be closed before its last bytes came: what they would end is there
+        with suppress(_decoding_error(kind)):
+            decoded.extend(kind(200, headers=encoding, content=iter([raw])).iter_bytes())
+        return b"".join(decoded)
+
+    return wire.decoder(response.headers, decode)
+
+
+def _decoding_error(response: type) -> type[Exception]:
+    """What the HTTP library that made the response raises if it cannot decode it."""
+    library = next(base for base in response.__mro__ if base.__name__ == "Response")
+    error = getattr(sys.modules[library.__module__.partition(".")[0]], "DecodingError", None)
+    return error if isinstance(error, type) else ValueError
+
+
+def length_of(response: Any) -> int | None:
+    """How many bytes of body its head promised."""
+    said = response.headers.get("content-length", "")
+    return int(said) if said.isdecimal() else None
 
 
 class _Tee:

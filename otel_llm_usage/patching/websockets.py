@@ -144,7 +144,7 @@ class _Socket(Conversation):
 
     def known(self, key: str | None) -> bool:
         """Whether a call was begun for this answer, here or elsewhere."""
-        return False
+        return key is not None and key in self._session.begun
 
     def request(self, meters: Meters, endpoint: str, model: str | None, **more: Any) -> Request:
         """What is asked for, here."""

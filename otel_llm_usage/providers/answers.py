@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from ..records import Request
-from . import anthropic, gemini, interactions, openai, orders, realtime
+from . import anthropic, gemini, openai, orders, realtime
 from .reading import BaseReader
 
 _READERS: Mapping[str, Callable[[Request], BaseReader]] = {
@@ -26,9 +26,9 @@ _READERS: Mapping[str, Callable[[Request], BaseReader]] = {
     "embed_content": gemini.EmbeddingsReader,
     "generate_images": gemini.ImagenReader,
     "caches.create": gemini.CacheReader,
-    "interactions": interactions.InteractionsReader,
-    "decisions.create": interactions.InteractionsReader,
-    "voices.create": interactions.InteractionsReader,
+    "interactions": gemini.InteractionsReader,
+    "decisions.create": gemini.InteractionsReader,
+    "voices.create": gemini.InteractionsReader,
     "threads.runs": orders.RunReader,
     "videos": orders.VideoReader,
     "generate_videos": orders.VideoReader,

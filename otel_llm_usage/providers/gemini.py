@@ -28,7 +28,11 @@ _ANSWER = ("candidatesTokenCount", "responseTokenCount", "total_output_tokens")
 _PROMPT = ("promptTokenCount", "total_input_tokens")
 _TOOL_USE = ("toolUsePromptTokenCount", "total_tool_use_tokens")
 _CACHED = ("cachedContentTokenCount", "total_cached_tokens")
-_THOUGHTS = ("thoughtsTokenCount", "total_thought_tokens")
+_THOUGHTS = (
+    "thoughtsTokenCount",
+    "total_thought_tokens",
+    "total_reasoning_tokens",  # google-genai 1.55
+)
 _TOTAL = ("totalTokenCount", "total_tokens")
 _COUNTS = (*_ANSWER, *_PROMPT, *_TOOL_USE, *_CACHED, *_THOUGHTS, *_TOTAL)
 _PROMPT_ROWS = ("promptTokensDetails", "promptTokenDetails", "input_tokens_by_modality")
@@ -476,13 +480,14 @@ def _in_seconds(time: timedelta) -> Decimal:
 
 
 class InteractionsReader(GeminiReader):
-    """Interactions: their usage has names of its own; a stream tells it at its end."""
+    """Interactions, decisions and voices: their usage has names of its own; a stream tells it last."""
 
     __slots__ = ()
 
     def answer(self, answer: Mapping[str, Any]) -> None:
         """A whole interaction."""
-        self.model = word(answer.get("model")) or self.model
+        # one that an agent worked on names that instead of a model
+        self.model = word(answer.get("model")) or self.model or word(answer.get("agent"))
         self.response_id = word(answer.get("id")) or self.response_id
         status = word(answer.get("status"))
         self.pending = status in ("queued", "in_progress")
@@ -498,8 +503,13 @@ class InteractionsReader(GeminiReader):
             self._tools(raw)
 
     def event(self, data: bytes | str, name: str | None = None) -> None:
-        """One event; `interaction.completed` has the usage."""
+        """One event. The first says which interaction it is, `interaction.completed` what it used."""
         said = text(data)
+        if self.response_id is None and (
+            '"interaction.created"' in said or '"interaction.start"' in said
+        ):
+            self._begun(parsed(said))
+            return
         if '"interaction.complete' in said or '"error"' in said:
             event = parsed(said)
             interaction = event.get("interaction") if isinstance(event, Mapping) else None
@@ -511,6 +521,15 @@ class InteractionsReader(GeminiReader):
             return
         for piece in _PARTS.findall(said):
             self.delivered += len(piece) if "\\" not in piece else _unescaped(piece)
+
+    def _begun(self, event: Any) -> None:
+        interaction = event.get("interaction") if isinstance(event, Mapping) else None
+        if isinstance(interaction, Mapping):
+            self.response_id = word(interaction.get("id"))
+            self.model = word(interaction.get("model")) or word(interaction.get("agent"))
+            # what runs in the background goes on without who reads its stream
+            self.pending = self.request.hints.get("background") is True
+            self.billed = not self.pending
 
     def _tools(self, raw: Mapping[str, Any]) -> None:
         for row in mappings(raw.get("grounding_tool_count")):

@@ -54,6 +54,13 @@ _GOOGLE: Mapping[str, tuple[str, str]] = {
     "predict": ("embeddings", "embed_content"),
 }
 
+_INTERACTIONS = (
+    ("/interactions", "interactions"),
+    ("/decisions", "decisions.create"),
+    ("/voices", "voices.create"),
+)
+"""Google's second API: end of the path, endpoint."""
+
 _MODEL_PATH = re.compile(r"/model/([^/]+)/(invoke|invoke-with-response-stream)$")
 _RAW_PREDICT = re.compile(r"/models/([^/:]+(?:%3A[^/:]+)*):(rawPredict|streamRawPredict)$")
 _DEPLOYMENT = re.compile(r"/(?:deployments|engines)/([^/]+)/")
@@ -88,7 +95,7 @@ def describe(
     told = body if isinstance(body, Mapping) else NOTHING
     endpoint = target.endpoint
     model = target.model
-    asked = told.get("model")
+    asked = told.get("model") or (told.get("agent") if endpoint == "interactions" else None)
     if isinstance(asked, str) and asked:
         model = model_name(asked) if sdk == "google" else asked
     hints: Mapping[str, Any] = NOTHING
@@ -166,8 +173,9 @@ def _google(path: str) -> _Found | None:
         return operation, endpoint, model, verb.startswith("stream")
     if path.endswith("/cachedContents"):
         return "generate_content", "caches.create", None, False
-    if path.endswith("/interactions"):
-        return "generate_content", "interactions", None, False
+    for end, endpoint in _INTERACTIONS:
+        if path.endswith(end):
+            return "generate_content", endpoint, None, False
     return None
 
 
@@ -188,7 +196,7 @@ def _region(place: Place, path: str, model: str | None) -> str | None:
     return next((part for part in found.groups() if part), None) if found else None
 
 
-_HINTED = frozenset({"audio.speech", "caches.create", "images", "responses"})
+_HINTED = frozenset({"audio.speech", "caches.create", "images", "interactions", "responses"})
 _TELLING = frozenset({"tools", "anthropic_beta"})
 """Endpoints and keys of bodies that are worth looking for hints."""
 

@@ -42,8 +42,16 @@ def left(name: str) -> bool:
     return "left" in name
 
 
+_loop = asyncio.new_event_loop()
+
+
+def run(work: Coroutine[Any, Any, Any]) -> Any:
+    """Run async work, in one loop for all: frameworks keep their clients."""
+    return _loop.run_until_complete(work)
+
+
 def _once(work: Callable[[StandIn], Coroutine[Any, Any, Any]]) -> Program:
-    return lambda standin: asyncio.run(work(standin))
+    return lambda standin: run(work(standin))
 
 
 # openai

@@ -4,6 +4,7 @@ import gc
 import importlib
 import json
 import logging
+import re
 import socket
 import sys
 import time
@@ -37,6 +38,9 @@ USAGE = (
     "llm.usage.total_tokens",
 )
 """Attributes by which the spans of several schools tell a call's usage."""
+
+_RANDOM = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+"""Names that frameworks give to runs and messages."""
 
 
 class Ours:
@@ -171,7 +175,8 @@ def _record(record: Any) -> dict[str, Any]:
         "model": record.response_model,
         "status": record.status,
         "source": record.usage_source,
-        "reasons": list(record.cost.reasons),
+        "cost": record.cost.status,
+        "http": record.http_status,
         "span": record.span_id,
     }
 
@@ -198,12 +203,13 @@ def dumped(value: Any) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydantic's, about the SDKs' generic models
             held = value.model_dump(mode="json", exclude={"sdk_http_response"}, fallback=repr)
-        return {type(value).__name__: held}
+        return {type(value).__name__: dumped(held)}
     if isinstance(value, list | tuple):
         return [dumped(one) for one in value]
     if isinstance(value, dict):
         return {str(key): dumped(one) for key, one in value.items()}
-    return value if isinstance(value, str | int | float | None) else repr(value)
+    text = value if isinstance(value, str) else repr(value)
+    return value if isinstance(value, int | float | None) else _RANDOM.sub("random", text)
 
 
 def _stay_on_loopback() -> None:

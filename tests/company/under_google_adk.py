@@ -1,9 +1,8 @@
 """Under Google's Agent Development Kit, which has spans of its own."""
 
-import asyncio
 import os
 
-from .calls import GEMINI, Plan, weather
+from .calls import GEMINI, Plan, weather, run
 
 
 def programs():
@@ -12,7 +11,7 @@ def programs():
     from google.adk.runners import InMemoryRunner
     from google.genai import types
 
-    async def run(standin, mode, **options):
+    async def asked(standin, mode, **options):
         os.environ.update(GOOGLE_API_KEY="key", GOOGLE_GEMINI_BASE_URL=standin.url)
         agent = Agent(name="planner", model=GEMINI, instruction="Plan.", **options)
         async with InMemoryRunner(agent=agent, app_name="company") as runner:
@@ -29,15 +28,15 @@ def programs():
             return [event.content async for event in events]
 
     return {
-        "google: plain": lambda standin: asyncio.run(run(standin, StreamingMode.NONE)),
-        "google: stream": lambda standin: asyncio.run(run(standin, StreamingMode.SSE)),
-        "google: tool": lambda standin: asyncio.run(
-            run(standin, StreamingMode.NONE, tools=[weather])
+        "google: plain": lambda standin: run(asked(standin, StreamingMode.NONE)),
+        "google: stream": lambda standin: run(asked(standin, StreamingMode.SSE)),
+        "google: tool": lambda standin: run(
+            asked(standin, StreamingMode.NONE, tools=[weather])
         ),
-        "google: tool, stream": lambda standin: asyncio.run(
-            run(standin, StreamingMode.SSE, tools=[weather])
+        "google: tool, stream": lambda standin: run(
+            asked(standin, StreamingMode.SSE, tools=[weather])
         ),
-        "google: structured": lambda standin: asyncio.run(
-            run(standin, StreamingMode.NONE, output_schema=Plan)
+        "google: structured": lambda standin: run(
+            asked(standin, StreamingMode.NONE, output_schema=Plan)
         ),
     }

@@ -1,8 +1,6 @@
 """Under Instructor's patched clients."""
 
-import asyncio
-
-from .calls import ASK, CLAUDE, GEMINI, GPT, Plan
+from .calls import ASK, CLAUDE, GEMINI, GPT, Plan, run
 
 
 def programs():
@@ -42,6 +40,7 @@ def programs():
     def wrong_first(standin):
         """An answer that is no plan is asked for again: two are billed."""
         standin.script(text='{"title": 5}')
+        standin.script(text='{"title": "plan", "steps": 2}')
         client = openai.OpenAI(base_url=f"{standin.url}/v1", api_key="key", max_retries=0)
         made = instructor.from_openai(client, mode=instructor.Mode.JSON)
         return made.create(response_model=Plan, messages=ASK, max_retries=3, model=GPT)
@@ -49,7 +48,7 @@ def programs():
     return {
         "openai: structured": lambda standin: create(of_openai(standin)),
         "openai: partial": lambda standin: partial(of_openai(standin)),
-        "openai: async": lambda standin: asyncio.run(later(of_openai_later(standin))),
+        "openai: async": lambda standin: run(later(of_openai_later(standin))),
         "openai: asked again": wrong_first,
         "anthropic: structured": lambda standin: create(of_anthropic(standin)),
         "anthropic: partial": lambda standin: partial(of_anthropic(standin)),

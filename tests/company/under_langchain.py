@@ -1,8 +1,6 @@
 """Under LangChain's three chat models."""
 
-import asyncio
-
-from .calls import CLAUDE, GEMINI, GPT, Plan, weather
+from .calls import CLAUDE, GEMINI, GPT, Plan, weather, run
 
 
 def _models(standin):
@@ -47,8 +45,8 @@ def programs():
     kinds = {
         "plain": lambda model: model.invoke(ask),
         "stream": lambda model: list(model.stream(ask)),
-        "async": lambda model: asyncio.run(model.ainvoke(ask)),
-        "async stream": lambda model: asyncio.run(stream(model)),
+        "async": lambda model: run(model.ainvoke(ask)),
+        "async stream": lambda model: run(stream(model)),
         "structured": lambda model: model.with_structured_output(Plan).invoke(ask),
         "batch": lambda model: model.batch([ask, ask]),
         "agent": agent,

@@ -1,9 +1,8 @@
 """Under LiteLLM: OpenAI by its SDK, the others by an HTTP client of LiteLLM's own."""
 
-import asyncio
 import os
 
-from .calls import ASK, CLAUDE, GEMINI, GPT, Plan, weather
+from .calls import ASK, CLAUDE, GEMINI, GPT, Plan, weather, run
 
 
 def programs():
@@ -38,8 +37,8 @@ def programs():
     kinds = {
         "plain": lambda asked: litellm.completion(**asked),
         "stream": lambda asked: list(litellm.completion(**asked, stream=True)),
-        "async": lambda asked: asyncio.run(plain(asked)),
-        "async stream": lambda asked: asyncio.run(stream(asked)),
+        "async": lambda asked: run(plain(asked)),
+        "async stream": lambda asked: run(stream(asked)),
         "tool": lambda asked: litellm.completion(**asked, tools=[tool]),
     }
 

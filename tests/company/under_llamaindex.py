@@ -1,8 +1,6 @@
 """Under LlamaIndex's three LLM classes."""
 
-import asyncio
-
-from .calls import CLAUDE, GEMINI, GPT, Plan, weather
+from .calls import CLAUDE, GEMINI, GPT, Plan, weather, run
 
 
 def _models(standin):
@@ -42,8 +40,8 @@ def programs():
         "plain": lambda model: str(model.chat(ask)),
         "complete": lambda model: str(model.complete("What is the plan?")),
         "stream": lambda model: [str(chunk.delta) for chunk in model.stream_chat(ask)],
-        "async": lambda model: asyncio.run(plain(model)),
-        "async stream": lambda model: asyncio.run(stream(model)),
+        "async": lambda model: run(plain(model)),
+        "async stream": lambda model: run(stream(model)),
         "structured": lambda model: model.as_structured_llm(Plan).chat(ask).raw,
         "tool": lambda model: str(
             model.predict_and_call([FunctionTool.from_defaults(weather)], "Sun?")

@@ -1,8 +1,6 @@
 """Under OpenAI's Agents SDK, by responses and by chat completions."""
 
-import asyncio
-
-from .calls import GPT, Plan, weather
+from .calls import GPT, Plan, weather, run
 
 
 def programs():
@@ -36,12 +34,12 @@ def programs():
 
     tool = function_tool(weather)
     kinds = {
-        "plain": lambda *made: asyncio.run(plain(*made)),
+        "plain": lambda *made: run(plain(*made)),
         "sync": in_turn,
-        "stream": lambda *made: asyncio.run(stream(*made)),
-        "tool": lambda *made: asyncio.run(plain(*made, tools=[tool])),
-        "tool, stream": lambda *made: asyncio.run(stream(*made, tools=[tool])),
-        "structured": lambda *made: asyncio.run(plain(*made, output_type=Plan)),
+        "stream": lambda *made: run(stream(*made)),
+        "tool": lambda *made: run(plain(*made, tools=[tool])),
+        "tool, stream": lambda *made: run(stream(*made, tools=[tool])),
+        "structured": lambda *made: run(plain(*made, output_type=Plan)),
     }
     models = {"responses": OpenAIResponsesModel, "chat": OpenAIChatCompletionsModel}
     return {

@@ -1,8 +1,6 @@
 """Under Pydantic AI's agents, with and without its own spans."""
 
-import asyncio
-
-from .calls import CLAUDE, GEMINI, GPT, Plan, weather
+from .calls import CLAUDE, GEMINI, GPT, Plan, weather, run
 
 
 def _models(standin):
@@ -33,6 +31,7 @@ def _models(standin):
 
 def programs():
     from pydantic_ai import Agent
+    from pydantic_ai.capabilities import Instrumentation
 
     ask = "What is the plan for today?"
 
@@ -44,15 +43,15 @@ def programs():
             return [text async for text in run.stream_text(debounce_by=None)]
 
     kinds = {
-        "plain": lambda model: asyncio.run(plain(model)),
+        "plain": lambda model: run(plain(model)),
         "sync": lambda model: Agent(model).run_sync(ask).output,
-        "stream": lambda model: asyncio.run(stream(model)),
-        "structured": lambda model: asyncio.run(plain(model, output_type=Plan)),
-        "tool": lambda model: asyncio.run(plain(model, tools=[weather])),
-        "plain, its spans": lambda model: asyncio.run(plain(model, instrument=True)),
-        "stream, its spans": lambda model: asyncio.run(stream(model, instrument=True)),
-        "tool, its spans": lambda model: asyncio.run(
-            plain(model, tools=[weather], instrument=True)
+        "stream": lambda model: run(stream(model)),
+        "structured": lambda model: run(plain(model, output_type=Plan)),
+        "tool": lambda model: run(plain(model, tools=[weather])),
+        "plain, its spans": lambda model: run(plain(model, capabilities=[Instrumentation()])),
+        "stream, its spans": lambda model: run(stream(model, capabilities=[Instrumentation()])),
+        "tool, its spans": lambda model: run(
+            plain(model, tools=[weather], capabilities=[Instrumentation()])
         ),
     }
     return {

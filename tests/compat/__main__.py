@@ -19,6 +19,7 @@ TABLES = {
     "openai_shapes.py": "openai",
     "anthropic_shapes.py": "anthropic",
     "gemini_shapes.py": "google-genai",
+    "interactions_shapes.py": "google-genai",
 }
 """The tables that only one SDK needs."""
 SHOWN = ("httpx", "aiohttp", "uvloop")

@@ -392,10 +392,10 @@ async def _program(shape: Shape, caller: Caller) -> tuple[Any, BaseException | N
         warnings.simplefilter("error")
         # what an SDK warns of is shown to its user, with us and without us
         warnings.filterwarnings("always", module=r"(openai|anthropic|google\.genai|pydantic)\b")
-        warnings.filterwarnings(LEAKS, category=ResourceWarning)
         for category in (DeprecationWarning, UserWarning):
             warnings.filterwarnings("always", category=category)
         warnings.filterwarnings("error", module="otel_llm_usage")
+        warnings.filterwarnings(LEAKS, category=ResourceWarning)
         warnings.filterwarnings("ignore", "Inheritance class AiohttpClientSession")
         received, raised = None, None
         try:
