@@ -341,7 +341,8 @@ class BudgetThreshold(NamedTuple):
 
 
 Sink = Callable[[Record], None]
-"""Takes each finished record. Called in the thread that finished the call: be quick."""
+"""Takes each finished record, soon after its call. Called by one thread at a time, in the order in
+which the calls ended; `Runtime.flush()` waits for it."""
 
 Pricer = Callable[[Request, Reading, float], Cost]
 """What a reading costs at a time (seconds since the epoch)."""

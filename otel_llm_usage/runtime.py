@@ -378,7 +378,8 @@ def instrument(
     call returns the running runtime: its sinks are added to those that are called, its settings
     have no effect.
 
-    `sinks` are called with every finished `Record`. `tracer_provider`, `meter_provider` and
+    `sinks` are called with every finished `Record`, by one thread at a time, soon after the call;
+    `flush()` of the runtime waits for them. `tracer_provider`, `meter_provider` and
     `registry` (a Prometheus registry) replace the global ones. All other arguments are the settings
     of `Settings`, and win over the environment and the file.
 

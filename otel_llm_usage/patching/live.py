@@ -54,7 +54,7 @@ class _Turns(Conversation):
             self._called = True
         if self._turn is None:
             return
-        if False:
+        if call is not None and self._counted:
             self._tell(_ended("tool_call"))
             self._end()
         elif usage is not None and content is None and (self._called or self._waiting):
