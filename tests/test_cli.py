@@ -127,7 +127,9 @@ def test_status_says_what_is_patched_from_where_with_which_prices():
     found = json.loads(status.communicate(timeout=240)[0])
     for sdk in ("google", "openai", "anthropic"):
         facts = found["sdks"][sdk]
-        assert set(facts["seams"].values()) == {"patched"}
+        # what a version does not have, or loads at its first use, waits
+        assert set(facts["seams"].values()) <= {"patched", "waiting"}
+        assert list(facts["seams"].values()).count("patched") >= 5
         assert Path(facts["file"]).exists()
         assert facts["version"]
     assert {layer["name"] for layer in found["prices"]} == {"overlay", "genai-prices"}

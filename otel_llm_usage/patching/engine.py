@@ -112,7 +112,7 @@ class Engine:
     def _wrap(self, seam: Seam, module: Any) -> None:
         path = _place(seam, module)
         if path is None:
-            if True or hasattr(module, seam.path.partition(".")[0]):
+            if not seam.optional or hasattr(module, seam.path.partition(".")[0]):
                 self._miss(seam)
             return
         if _ours(self, module, path) is None:

@@ -53,8 +53,12 @@ def split_input(
     `cached_special` is `None` where the modalities of the cached tokens were not told: then a hit is
     text as far as there was text, which is noted if the prompt had anything else.
     """
-    if not cached and not written and not special.sum and not (cached_special or NOT_TOLD).sum:
-        return InputKinds(total, special, cached, cached_special or NOT_TOLD, written)
+    if not any(special) and (cached_special is None or not any(cached_special)):
+        # most prompts are nothing but text
+        if not cached and not written:
+            return InputKinds(total, special, cached, cached_special or NOT_TOLD, written)
+        if total is not None and (text := total - (cached or 0) - (written or 0)) >= 0:
+            return InputKinds(text, special, cached, cached_special or NOT_TOLD, written)
     if total is not None:
         if (cached or 0) + (written or 0) > total:
             notes.append("cache_exceeds_input")
@@ -87,6 +91,8 @@ def split_output(
     """Split an answer that includes its reasoning and its non-text tokens."""
     if total is None:
         return OutputKinds(None, reasoning, special)
+    if not any(special) and (text := total - (reasoning or 0)) >= 0:
+        return OutputKinds(text, reasoning, special)
     if reasoning is not None and reasoning > total:
         notes.append("reasoning_exceeds_output")
         reasoning = total

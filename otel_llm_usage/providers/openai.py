@@ -106,7 +106,7 @@ def _told(
 
 
 def _modal(details: Mapping[str, Any], notes: list[str]) -> Modal:
-    if not details:
+    if not details or _MODALITIES.isdisjoint(details):
         return NOT_TOLD
     return Modal(
         count(details, "audio_tokens", notes),
@@ -115,9 +115,14 @@ def _modal(details: Mapping[str, Any], notes: list[str]) -> Modal:
     )
 
 
+_MODALITIES = frozenset({"audio_tokens", "image_tokens", "video_tokens"})
+
+
 def _cached_special(
     details: Mapping[str, Any], raw: Mapping[str, Any], notes: list[str]
 ) -> Modal | None:
+    if "cached_tokens_details" not in details and "cached_tokens_details" not in raw:
+        return None
     rows = section(details, ("cached_tokens_details",), notes) or section(
         raw, ("cached_tokens_details",), notes
     )

@@ -31,6 +31,8 @@ def first_count(raw: Mapping[str, Any], keys: Iterable[str], notes: list[str]) -
     """The count under the first of `keys` that holds one."""
     for key in keys:
         value = raw.get(key)
+        if value.__class__ is int and 0 <= value <= LARGEST:
+            return value
         if value is not None:
             found = count(raw, key, notes)
             if found is not None:

@@ -8,13 +8,17 @@ run, is the yardstick that travels between machines.
 import argparse
 import gc
 import json
+import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
 
 import anthropic
 import httpx2
@@ -193,17 +197,37 @@ def watched(spans: str, tracer_provider: TracerProvider | None = None):
         uninstrument()
 
 
-def _time(action: Callable[[], None], number: int) -> float:
+def _time(
+    action: Callable[[], None], number: int, after: Callable[[], None] = lambda: None
+) -> tuple[float, float]:
+    """Microseconds of one action: what this thread computed, and what the whole process did.
+
+    `after` ends what threads of ours have yet to do.
+    """
     gc.collect()
-    begun = time.thread_time()  # what this thread computed: a busy machine disturbs it less
+    # computing time, not the clock's: a busy machine disturbs it less
+    thread, process = time.thread_time(), time.process_time()
     for _ in range(number):
         action()
-    return (time.thread_time() - begun) / number * 1e6
+    thread = time.thread_time() - thread
+    after()
+    process = time.process_time() - process
+    return thread / number * 1e6, process / number * 1e6
 
 
-def paired(action: Callable[[], None], number: int, rounds: int, **options) -> tuple[float, float]:
-    """Microseconds of the plain call, and what the instrumentation adds to it (medians)."""
-    plain, added = [], []
+class Paired(NamedTuple):
+    """Microseconds of one action: plain, and what is added to it (medians)."""
+
+    plain: float
+    caller: float
+    """Added for whoever makes the call."""
+    all: float
+    """Added with what threads of ours do afterwards."""
+
+
+def paired(action: Callable[[], None], number: int, rounds: int, **options) -> Paired:
+    """The action without and with us, in turn."""
+    plain, caller, everything = [], [], []
     with watched(**options) as runtime:
         action()  # the first sight of a model loads the prices, in the background
         while runtime.prices.ages() == {}:
@@ -211,13 +235,15 @@ def paired(action: Callable[[], None], number: int, rounds: int, **options) -> t
         time.sleep(0.3)
         for _ in range(rounds):
             runtime.engine.remove()
-            without = _time(action, number)
+            without, without_all = _time(action, number)
             runtime.engine.install()
             action()
-            with_it = _time(action, number)
+            with_it, with_all = _time(action, number, runtime.flush)
             plain.append(without)
-            added.append(with_it - without)
-    return statistics.median(plain), statistics.median(added)
+            caller.append(with_it - without)
+            everything.append(with_all - without_all)
+    median = statistics.median
+    return Paired(median(plain), median(caller), median(everything))
 
 
 def recorded_span(action: Callable[[], None], rounds: int, number: int) -> tuple[float, float]:
@@ -236,11 +262,11 @@ def recorded_span(action: Callable[[], None], rounds: int, number: int) -> tuple
             for index in range(12):
                 one.set_attribute(f"gen_ai.attribute.{index}", index)
 
-    alone = [_time(lambda: span(lambda: None), number * 10) for _ in range(rounds)]
+    alone = [_time(lambda: span(lambda: None), number * 10)[0] for _ in range(rounds)]
     around = []
     for _ in range(rounds):
-        without = _time(action, number)
-        around.append(_time(lambda: span(action), number) - without)
+        without, _ = _time(action, number)
+        around.append(_time(lambda: span(action), number)[0] - without)
     return statistics.median(alone), statistics.median(around)
 
 
@@ -252,13 +278,84 @@ def start_up() -> tuple[float, float]:
         "import sys; print((time.perf_counter() - t) * 1e3)\n"
         "assert not {'openai', 'anthropic', 'google.genai', 'genai_prices'} & set(sys.modules)"
     )
-    times = [
-        float(
-            subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout
-        )
-        for _ in range(7)
-    ]
+    with tempfile.TemporaryDirectory() as compiled:
+        # as installed packages are: compiled once
+        environment = os.environ | {
+            "PYTHONDONTWRITEBYTECODE": "",
+            "PYTHONPYCACHEPREFIX": compiled,
+        }
+        times = [
+            float(
+                subprocess.run(
+                    [sys.executable, "-c", script],
+                    env=environment,
+                    capture_output=True,
+                    check=True,
+                ).stdout
+            )
+            for _ in range(8)
+        ][1:]
     return min(times), statistics.median(times)
+
+
+def resident() -> float:
+    """MiB that this process holds in memory."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def held() -> tuple[float, float]:
+    """MiB that `instrument()` takes beside an imported SDK: at once, and with the price table."""
+    script = (
+        "import os, openai, pathlib\n"
+        "def resident():\n"
+        "    pages = int(pathlib.Path('/proc/self/statm').read_text().split()[1])\n"
+        "    return pages * os.sysconf('SC_PAGE_SIZE') / 2**20\n"
+        "before = resident()\n"
+        "import otel_llm_usage\n"
+        "runtime = otel_llm_usage.instrument(otlp=False)\n"
+        "at_once = resident() - before\n"
+        "runtime.prices.catalogue.warm()\n"
+        "print(at_once, resident() - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    at_once, with_prices = map(float, done.stdout.split())
+    return at_once, with_prices
+
+
+def growth(clients: "Clients", calls: int, streams: int) -> tuple[float, float, int]:
+    """MiB that calls and dropped streams leave behind, and how many objects of ours."""
+    with watched(spans="never") as runtime:
+
+        def drop() -> None:
+            stream = clients.openai.chat.completions.create(
+                model="gpt-4.1", messages=[{"role": "user", "content": "hello"}], stream=True
+            )
+            next(iter(stream))
+
+        def settle() -> float:
+            gc.collect()
+            runtime.flush()
+            gc.collect()
+            return resident()
+
+        for _ in range(1000):
+            clients.chat()
+            drop()
+        ours = _ours()
+        before = settle()
+        for _ in range(calls):
+            clients.chat()
+        after_calls = settle()
+        for _ in range(streams):
+            drop()
+        after_streams = settle()
+        return after_calls - before, after_streams - after_calls, _ours() - ours
+
+
+def _ours() -> int:
+    gc.collect()
+    return sum(str(type(one).__module__).startswith("otel_llm_usage") for one in gc.get_objects())
 
 
 def throughput(action: Callable[[], None], threads: int, seconds: float) -> float:
@@ -286,46 +383,55 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--number", type=int, default=150)
+    parser.add_argument("--calls", type=int, default=100_000, help="for growth; 0 leaves it out")
     options = parser.parse_args()
     rounds, number = options.rounds, options.number
     clients = Clients()
     alone, span = recorded_span(clients.chat, rounds, number)
     print(f"one recorded OpenTelemetry SDK span of 12 attributes: {alone:.1f} µs in a loop, "
           f"{span:.1f} µs around a call (the yardstick)")  # fmt: skip
-    for name, action in (
-        ("openai chat", clients.chat),
-        ("anthropic messages", clients.messages),
-        ("gemini generate_content", clients.generate),
-    ):
-        plain, added = paired(action, number, rounds, spans="never")
-        print(
-            f"{name:26} plain {plain:8.1f} µs   + {added:6.1f} µs without a span "
-            f"({added / span:.2f} of a span)"
-        )
     tracer_provider = TracerProvider()
-    exporter = InMemorySpanExporter()
-    tracer_provider.add_span_processor(SimpleSpanProcessor(exporter))
-    plain, added = paired(
-        clients.chat, number, rounds, spans="always", tracer_provider=tracer_provider
-    )
-    print(f"{'openai chat':26} plain {plain:8.1f} µs   + {added:6.1f} µs with a span "
-          f"({added / span:.2f} of a span)")  # fmt: skip
+    tracer_provider.add_span_processor(SimpleSpanProcessor(InMemorySpanExporter()))
+    for name, action, how in (
+        ("openai chat", clients.chat, {"spans": "never"}),
+        ("anthropic messages", clients.messages, {"spans": "never"}),
+        ("gemini generate_content", clients.generate, {"spans": "never"}),
+        (
+            "openai chat, with a span",
+            clients.chat,
+            {"spans": "always", "tracer_provider": tracer_provider},
+        ),
+    ):
+        one = paired(action, number, rounds, **how)
+        print(
+            f"{name:26} plain {one.plain:8.1f} µs   + {one.caller:6.1f} µs for the caller "
+            f"({one.caller / span:.2f} of a span), + {one.all:6.1f} µs in all"
+        )
     for name, action in (
         ("stream, usage asked", clients.stream),
         ("stream, usage hidden", clients.stream_unasked),
     ):
-        plain, added = paired(action, max(4, number // 20), rounds, spans="never")
-        print(f"{name:26} plain {plain / EVENTS:8.2f} µs   + {added / EVENTS:6.2f} µs an event")
+        one = paired(action, max(4, number // 20), rounds, spans="never")
+        print(
+            f"{name:26} plain {one.plain / EVENTS:8.2f} µs   + {one.caller / EVENTS:6.2f} µs an event"
+        )
     best, median = start_up()
     print(f"import and instrument()    best {best:.0f} ms, median {median:.0f} ms")
+    at_once, with_prices = held()
+    print(f"resident memory            {at_once:.1f} MiB, {with_prices:.1f} MiB with the prices")
     ratios = []
-    for _ in range(3):
+    for _ in range(5):
         without = throughput(clients.chat, 8, 1.5)
         with watched(spans="never"):
             clients.chat()
             time.sleep(1)
             ratios.append(throughput(clients.chat, 8, 1.5) / without)
     print(f"8 threads keep             {statistics.median(ratios):.1%} of the plain throughput")
+    if options.calls:
+        calls, streams = options.calls, options.calls // 10
+        by_calls, by_streams, objects = growth(clients, calls, streams)
+        print(f"growth                     {by_calls:+.1f} MiB by {calls:,} calls, {by_streams:+.1f} "
+              f"MiB by {streams:,} dropped streams, {objects:+d} objects of ours")  # fmt: skip
 
 
 if __name__ == "__main__":

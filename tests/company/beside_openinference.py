@@ -1,6 +1,11 @@
 """Beside OpenInference's instrumentations."""
 
 from . import calls
+from .beside import *  # noqa: F403  (the checks are the same for all)
+
+NAME = "OpenInference"
+NOTES = ("Where it was there before us, its spans of Gemini's streams have no cost.",)
+"""What docs/compatibility.md says of it."""
 
 SDKS = ("openai", "anthropic", "google")
 

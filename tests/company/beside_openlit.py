@@ -5,6 +5,17 @@ import tempfile
 from pathlib import Path
 
 from . import calls
+from .beside import *  # noqa: F403  (the checks are the same for all)
+
+NAME = "OpenLIT"
+NOTES = (
+    "Its spans of Gemini's streams have no cost; a stream that is left has no span at all, for its own "
+    "is never ended.",
+    "Its `uninstrument()` takes nothing off the SDKs: its spans go on.",
+)
+"""What docs/compatibility.md says of it."""
+STAYS = True
+"""Its `uninstrument()` does not end its spans."""
 
 SDKS = ("openai", "anthropic", "google")
 

@@ -1,6 +1,17 @@
 """Beside OpenLLMetry's (Traceloop's) instrumentations."""
 
 from . import calls
+from .beside import *  # noqa: F403  (the checks are the same for all)
+
+NAME = "OpenLLMetry"
+NOTES = (
+    "Its spans of Gemini and of OpenAI's Responses API are never current: they get no cost, and "
+    "`auto` opens none beside them.",
+    "Its `uninstrument()` leaves the wrapper of streamed responses behind.",
+)
+"""What docs/compatibility.md says of it."""
+STAYS = True
+"""Its `uninstrument()` does not end its spans."""
 
 SDKS = ("openai", "anthropic", "google")
 

@@ -32,9 +32,7 @@ def weather(city: str) -> str:
 
 def programs(sdks: tuple[str, ...]) -> dict[str, Program]:
     """The programs of these SDKs, by `sdk: what`."""
-    return {
-        f"{sdk}: {name}": program for sdk in sdks for name, program in _PROGRAMS[sdk]().items()
-    }
+    return {f"{sdk}: {name}": program for sdk in sdks for name, program in _PROGRAMS[sdk]().items()}
 
 
 def left(name: str) -> bool:
@@ -100,14 +98,10 @@ def _openai() -> dict[str, Program]:
         return again.chat.completions.create(model=f"{GPT}-flaky", messages=ASK)
 
     def parse(standin: StandIn) -> Any:
-        return client(standin).chat.completions.parse(
-            model=GPT, messages=ASK, response_format=Plan
-        )
+        return client(standin).chat.completions.parse(model=GPT, messages=ASK, response_format=Plan)
 
     def raw(standin: StandIn) -> Any:
-        answer = client(standin).chat.completions.with_raw_response.create(
-            model=GPT, messages=ASK
-        )
+        answer = client(standin).chat.completions.with_raw_response.create(model=GPT, messages=ASK)
         return answer.parse()
 
     def responses(standin: StandIn) -> Any:

@@ -10,7 +10,6 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -227,8 +226,6 @@ def _stay_on_loopback() -> None:
 def main() -> None:
     """`python -m tests.company.passage MODULE ARRIVE LEAVE FILE`, names parted by commas."""
     module, arrive, leave, file = sys.argv[1:]
-    with suppress(ImportError):
-        import pytest  # noqa: F401  (assertions of the modules are its)
     company = importlib.import_module(module)
     seen = passage(company, *(filter(None, names.split(",")) for names in (arrive, leave)))
     Path(file).write_text(json.dumps(seen, indent=1, default=repr))

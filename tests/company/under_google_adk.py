@@ -2,7 +2,12 @@
 
 import os
 
-from .calls import GEMINI, Plan, weather, run
+from .calls import GEMINI, Plan, run, weather
+from .under import *  # noqa: F403  (the checks are the same for all)
+
+NAME = "Google's ADK"
+NOTES = ("Its own spans `generate_content` have the usage and the cost, and we open none.",)
+"""What docs/compatibility.md says of it."""
 
 
 def programs():
@@ -30,9 +35,7 @@ def programs():
     return {
         "google: plain": lambda standin: run(asked(standin, StreamingMode.NONE)),
         "google: stream": lambda standin: run(asked(standin, StreamingMode.SSE)),
-        "google: tool": lambda standin: run(
-            asked(standin, StreamingMode.NONE, tools=[weather])
-        ),
+        "google: tool": lambda standin: run(asked(standin, StreamingMode.NONE, tools=[weather])),
         "google: tool, stream": lambda standin: run(
             asked(standin, StreamingMode.SSE, tools=[weather])
         ),

@@ -1,6 +1,11 @@
 """Under Instructor's patched clients."""
 
 from .calls import ASK, CLAUDE, GEMINI, GPT, Plan, run
+from .under import *  # noqa: F403  (the checks are the same for all)
+
+NAME = "Instructor"
+NOTES = ("Each answer that fails its validation and is asked for again is one record.",)
+"""What docs/compatibility.md says of it."""
 
 
 def programs():

@@ -1,6 +1,11 @@
 """Under LangChain's three chat models."""
 
-from .calls import CLAUDE, GEMINI, GPT, Plan, weather, run
+from .calls import CLAUDE, GEMINI, GPT, Plan, run, weather
+from .under import *  # noqa: F403  (the checks are the same for all)
+
+NAME = "LangChain"
+NOTES = ()
+"""What docs/compatibility.md says of it."""
 
 
 def _models(standin):
@@ -9,9 +14,7 @@ def _models(standin):
     from langchain_openai import ChatOpenAI
 
     return {
-        "openai": ChatOpenAI(
-            model=GPT, base_url=f"{standin.url}/v1", api_key="key", max_retries=0
-        ),
+        "openai": ChatOpenAI(model=GPT, base_url=f"{standin.url}/v1", api_key="key", max_retries=0),
         "openai responses": ChatOpenAI(
             model=GPT,
             base_url=f"{standin.url}/v1",

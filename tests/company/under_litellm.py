@@ -2,7 +2,19 @@
 
 import os
 
-from .calls import ASK, CLAUDE, GEMINI, GPT, Plan, weather, run
+from .calls import ASK, CLAUDE, GEMINI, GPT, Plan, run, weather
+from .under import *  # noqa: F403  (the checks are the same for all)
+
+NAME = "LiteLLM"
+NOTES = (
+    "It calls OpenAI's chat and embeddings by OpenAI's SDK: these are counted.",
+    "It calls Anthropic, Gemini and OpenAI's Responses API by an HTTP client of its own: **these "
+    "are not seen**. Use the SDKs, or point LiteLLM's `openai/` at a gateway.",
+)
+"""What docs/compatibility.md says of it."""
+
+INVISIBLE = r"^(anthropic|google|openai: responses)"
+"""What it sends by an HTTP client of its own."""
 
 
 def programs():
@@ -60,9 +72,9 @@ def programs():
             **models(standin)["openai"], messages=ASK, api_key="key", response_format=Plan
         )
     )
-    made["openai: responses"] = lambda standin: litellm.responses(
-        **models(standin)["openai"], input="The plan?", api_key="key"
-    ).output_text
+    made["openai: responses"] = lambda standin: (
+        litellm.responses(**models(standin)["openai"], input="The plan?", api_key="key").output_text
+    )
     made["openai: embeddings"] = lambda standin: len(
         litellm.embedding(
             model="openai/text-embedding-3-small",

@@ -1,6 +1,13 @@
 """Under LlamaIndex's three LLM classes."""
 
-from .calls import CLAUDE, GEMINI, GPT, Plan, weather, run
+from .calls import CLAUDE, GEMINI, GPT, Plan, run, weather
+from .under import *  # noqa: F403  (the checks are the same for all)
+
+NAME = "LlamaIndex"
+NOTES = (
+    "`llama-index-llms-anthropic` does not work with anthropic 1 and newer, with us and without.",
+)
+"""What docs/compatibility.md says of it."""
 
 
 def _models(standin):

@@ -1,6 +1,11 @@
 """Under OpenAI's Agents SDK, by responses and by chat completions."""
 
-from .calls import GPT, Plan, weather, run
+from .calls import GPT, Plan, run, weather
+from .under import *  # noqa: F403  (the checks are the same for all)
+
+NAME = "OpenAI's Agents SDK"
+NOTES = ("Its own traces, which go to OpenAI, are untouched.",)
+"""What docs/compatibility.md says of it."""
 
 
 def programs():

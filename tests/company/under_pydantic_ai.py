@@ -1,6 +1,11 @@
 """Under Pydantic AI's agents, with and without its own spans."""
 
-from .calls import CLAUDE, GEMINI, GPT, Plan, weather, run
+from .calls import CLAUDE, GEMINI, GPT, Plan, run, weather
+from .under import *  # noqa: F403  (the checks are the same for all)
+
+NAME = "Pydantic AI"
+NOTES = ("With its `Instrumentation`, its spans have the usage and the cost, and we open none.",)
+"""What docs/compatibility.md says of it."""
 
 
 def _models(standin):

@@ -350,6 +350,13 @@ BY_HEADER = (
     "standard" if has(None, "google.genai.types.EmbedContentResponse(sdk_http_response)") else None
 )
 """The tier that only a header tells: where the SDK throws it away, nobody knows."""
+TRANSPORTS: Mapping[str, tuple[str, ...]] = {
+    "httpx": (
+        "google.genai._api_client.httpx",
+        "google.genai.types.HttpOptions(async_client_args)",
+    ),
+    "httpx2": ("google.genai._api_client._detect_http_backend",),
+}
 CONTINUES = ("google.genai.types.Candidate(continuation_token)",)
 RETRIES = ("google.genai.types.HttpOptions(retry_options)",)
 PATIENT: Mapping[str, Any] = {
@@ -417,7 +424,7 @@ SHAPES = [
         for library in ("httpx", "httpx2")
         for streamed, what in ((False, "generate"), (True, "generate stream"))
         for shape in (
-            content(id=f"{what}, transport of {library}", run=partial(own_transport, library=library, streamed=streamed), needs=(f"google.genai._api_client.{library}", "google.genai.types.HttpOptions(async_client_args)"), stream=streamed, modes=("async",)),
+            content(id=f"{what}, transport of {library}", run=partial(own_transport, library=library, streamed=streamed), needs=TRANSPORTS[library], stream=streamed, modes=("async",)),
             content(id=f"{what}, own client of {library}", run=partial(own_client, library=library, streamed=streamed), needs=(f"google.genai._api_client.{library}", "google.genai.types.HttpOptions(httpx_client)"), stream=streamed),
         )
     ),

@@ -22,7 +22,7 @@ TOOL: Mapping[str, Any] = {
 }
 PICTURE: Mapping[str, Any] = {"type": "image", "data": "iVBORw0KGgo=", "mime_type": "image/png"}
 RETRIES = ("google.genai._gaos.google_genai._translate_retry_config",)
-"""Before, the options for retries were no affair of interactions."""
+"""Before, the options for retries were no affair of interactions; then three attempts were four."""
 ONCE: Mapping[str, Any] = {"retry_options": {"attempts": 1}}
 
 _shape = partial(Shape, provider="gcp.gemini", operation="generate_content", asked=MODEL)
@@ -264,8 +264,8 @@ SHAPES = [
     interaction(id="interaction, of media", run=partial(create, input=[{"type": "text", "text": ASK}, PICTURE])),
     interaction(id="interaction, with settings", run=partial(create, generation_config={"max_output_tokens": 5}, system_instruction="Be brief.")),
     interaction(id="interaction, flex", run=partial(create, service_tier="flex"), script=flexible, told={"tier": "flex"}, needs=("gemini:interactions.create", "google.genai._gaos.basesdk")),
-    interaction(id="interaction, own httpx client", run=partial(own_httpx, streamed=False), needs=("google.genai._gaos.basesdk", "google.genai.types.HttpOptions(httpx_client)", "google.genai._api_client.httpx2")),
-    interaction(id="interaction stream, own httpx client", run=partial(own_httpx, streamed=True), stream=True, needs=("google.genai._gaos.basesdk", "google.genai.types.HttpOptions(httpx_client)", "google.genai._api_client.httpx2")),
+    interaction(id="interaction, own httpx client", run=partial(own_httpx, streamed=False), needs=("google.genai._gaos.basesdk", "google.genai.types.HttpOptions(httpx_client)", "google.genai._api_client.httpx2", "google.genai._api_client._detect_http_backend")),
+    interaction(id="interaction stream, own httpx client", run=partial(own_httpx, streamed=True), stream=True, needs=("google.genai._gaos.basesdk", "google.genai.types.HttpOptions(httpx_client)", "google.genai._api_client.httpx2", "google.genai._api_client._detect_http_backend")),
     interaction(id="interaction stream", run=stream, stream=True),
     interaction(id="interaction stream, gzip", run=stream, script=gzip, stream=True),
     interaction(id="interaction stream, small writes", run=stream, script=split, stream=True),
@@ -291,8 +291,8 @@ SHAPES = [
     failed(id="interaction, 400", run=create, script=failing(400), raises="BadRequestError", told=refused(400)),
     failed(id="interaction, 404", run=create, script=failing(404), raises="NotFoundError", told=refused(404)),
     failed(id="interaction stream, 400", run=stream, script=failing(400), raises="BadRequestError", told=refused(400), stream=True),
-    failed(id="interaction, 429 thrice", run=partial(create, http=PATIENT), needs=RETRIES, script=failing(429, 3), raises="RateLimitError", told=refused(429)),
-    failed(id="interaction stream, 500 thrice", run=partial(stream, http=PATIENT), needs=RETRIES, script=failing(500, 3), raises="InternalServerError", told=refused(500), stream=True),
+    failed(id="interaction, 429 thrice", run=partial(create, http=PATIENT), needs=RETRIES, script=failing(429, 4), raises="RateLimitError", told=refused(429)),
+    failed(id="interaction stream, 500 thrice", run=partial(stream, http=PATIENT), needs=RETRIES, script=failing(500, 4), raises="InternalServerError", told=refused(500), stream=True),
     interaction(id="interaction, 500 and then well", run=partial(create, http=PATIENT), script=failing(500)),
     interaction(id="interaction, 503 twice and then well", run=partial(create, http=PATIENT), script=failing(503, 2)),
     interaction(id="interaction stream, 503 and then well", run=partial(stream, http=PATIENT), script=failing(503), stream=True),

@@ -593,6 +593,18 @@ async def test_a_tool_call_whose_usage_follows_in_its_own_message_ends_there(
     assert usages(llm_records) == [{"input": 4, "output": 2}, {"input": 9, "output": 1}]
 
 
+async def test_a_tool_call_ends_a_turn_whose_usage_was_told_before(llm_standin, llm_records):
+    async def calls(said):
+        told = said.usage({"input": 4, "output": 2})
+        await said.say(serverContent=said.content(), usageMetadata=told)
+        await said.say(toolCall={"functionCalls": [{"id": "1", "name": "f", "args": {}}]})
+        await said.turn({"input": 9, "output": 1})
+
+    with encrypted(llm_standin) as url:
+        await received(url, llm_standin, calls)
+    assert usages(llm_records) == [{"input": 4, "output": 2}, {"input": 9, "output": 1}]
+
+
 async def test_an_exception_in_the_block_of_a_session_comes_out_as_it_was(llm_standin, llm_records):
     raised = LookupError("mine")
 
