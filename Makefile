@@ -9,7 +9,7 @@ FLOOR ?=
 WORKERS ?= auto
 
 
-.PHONY: demo stack test compat smoke-docker check fmt lint types rooms boards bench clean help
+.PHONY: demo stack test compat company smoke-docker check fmt lint types rooms boards bench clean help
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -28,6 +28,9 @@ test: $(VENV)/.dev $(VENV)/.packages ## all the tests
 
 compat: $(VENV)/.dev ## the contract with every supported version; ONLY=openai-1 and FLOOR=1 narrow it
 	@$(BIN)/python -m tests.compat --workers $(WORKERS) $(if $(ONLY),--only $(ONLY),) $(if $(FLOOR),--floor,)
+
+company: $(VENV)/.dev ## beside other instrumentations and under frameworks; ONLY=logfire,litellm narrows it, PIN=1 takes their newest
+	@$(BIN)/python -m tests.company $(if $(ONLY),--only $(ONLY),) $(if $(PIN),--pin,)
 
 check: lint types rooms ## everything that reads the code without running it
 

@@ -34,7 +34,7 @@ class SpanHandle(Protocol):
 class Spans(Protocol):
     """Opens a span when a call begins, closes it with the records of the call."""
 
-    def start(self, request: Request, agent: str, labels: Mapping[str, str]) -> Any: ...
+    def start(self, request: Request, agent: str, place: Any) -> Any: ...
     def attach(self, handle: Any) -> Any: ...
     def detach(self, handle: Any, token: Any) -> None: ...
     def finish(self, handle: Any, records: Sequence[Record]) -> None: ...
@@ -71,9 +71,10 @@ class Meter:
         spans: Spans | None = None,
         touch: Callable[[Request, str, Mapping[str, str]], object] | None = None,
         wake: Callable[[], object] | None = None,
-        attribute: Callable[[], tuple[str, Mapping[str, str]]],
+        attribute: Callable[[], tuple[str, Mapping[str, str], Any]],
     ) -> None:
-        """`touch` is told of each call that begins, `wake` of the first one, `attribute` says who pays.
+        """`touch` is told of each call that begins, `wake` of the first one. `attribute` says who pays:
+        the agent, the labels, and the OpenTelemetry context in which the call was asked for.
 
         `sinks` are ours: they are handed each record by one thread at a time, soon after the call.
         """
@@ -90,12 +91,12 @@ class Meter:
         if self.wake is not None:
             wake, self.wake = self.wake, None
             guard.call("begin", wake)
-        agent, labels = self._attribute()
+        agent, labels, place = self._attribute()
         call = Call(self, request, agent, labels)
         if self._touch is not None:
             guard.call("begin", self._touch, request, agent, labels)
         if self.spans is not None:
-            call.span = guard.call("spans.start", self.spans.start, request, agent, labels)
+            call.span = guard.call("spans.start", self.spans.start, request, agent, place)
         return call
 
     def emit(self, call: "Call", evidence: Evidence) -> None:
@@ -203,11 +204,11 @@ class Call:
     """One passage along the path. `settle` may be called from anywhere; the first one counts."""
 
     __slots__ = (
-        "_attached",
         "_begun",
         "_meter",
         "_unsettled",
         "agent",
+        "attached",
         "duration",
         "first_chunk",
         "id",
@@ -223,7 +224,8 @@ class Call:
     ) -> None:
         self._meter = meter
         self._unsettled = [True]
-        self._attached: Any = None
+        self.attached: Any = None
+        """What ends the time in which its span is the current one."""
         self._begun = time.perf_counter()
         self.time = time.time()
         self.id = f"{_process_id}{next(_numbers):016x}"
@@ -248,12 +250,12 @@ class Call:
     def activate(self) -> None:
         """Make the span current: the SDK is about to send. In the task that will deactivate it."""
         spans = self._meter.spans
-        if spans is not None and self.span is not None and self._attached is None:
-            self._attached = guard.call("spans.attach", spans.attach, self.span)
+        if spans is not None and self.span is not None and self.attached is None:
+            self.attached = guard.call("spans.attach", spans.attach, self.span)
 
     def deactivate(self) -> None:
         """The answer is there, or the request has failed. May be called again."""
-        token, self._attached = self._attached, None
+        token, self.attached = self.attached, None
         if token is not None and self._meter.spans is not None:
             guard.call("spans.detach", self._meter.spans.detach, self.span, token)
 

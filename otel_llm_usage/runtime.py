@@ -17,6 +17,8 @@ from pathlib import Path
 from types import BuiltinMethodType, MethodType
 from typing import Any, Literal
 
+from opentelemetry.context import Context
+
 from . import backlog, forks, guard, prices, providers, scope
 from ._version import __version__
 from .budgets import Budget, MemoryStore, Spending, Store
@@ -30,7 +32,7 @@ from .patching.live import GeminiLive
 from .patching.observation import settle_live
 from .patching.stainless import Stainless
 from .patching.websockets import OpenAISockets
-from .records import BudgetStatus, Cost, PricedLine, Reading, Record, Request, Sink
+from .records import NOTHING, BudgetStatus, Cost, PricedLine, Reading, Record, Request, Sink
 from .server import MetricsServer, SharedPort, by_default
 from .settings import Settings, aside, load, multiprocess_directory, otel_environment
 from .telemetry import otlp
@@ -57,6 +59,7 @@ class Runtime:
         self.started = time.time()
         self._port: SharedPort | None = None
         self._mounted = ExitStack()
+        self._agent = settings.agent
         self._sinks: tuple[tuple[str, Sink], ...] = ()
         self.add_sinks(sinks)
         self._is_child = False
@@ -112,7 +115,6 @@ class Runtime:
                 self.telemetry.tracer_provider,
                 settings.spans,
                 provider_given="traces" in self.telemetry.given,
-                caller=scope.caller,
             ),
             touch=self.metrics.touch,
             wake=self._wake,
@@ -253,9 +255,12 @@ class Runtime:
         if multiprocess() or (self.together is not None and self.together.shared):
             self.metrics.show_budget(status)
 
-    def _attribute(self) -> tuple[str, Mapping[str, str]]:
-        agent, labels = scope.payer()
-        return agent or self.settings.agent, labels
+    def _attribute(self) -> tuple[str, Mapping[str, str], Context]:
+        place = scope.caller()
+        if not place:  # no block, no span, nothing
+            return self._agent, NOTHING, place
+        agent, labels = scope.payer(place)
+        return agent or self._agent, labels, place
 
     def _seam_changed(self, seam: Seam, state: SeamState) -> None:
         self.metrics.seam(seam.sdk, seam.name, state)

@@ -91,9 +91,12 @@ def current_agent() -> str | None:
     return name if isinstance(name, str) else None
 
 
-def payer() -> tuple[str | None, Mapping[str, str]]:
-    """The agent of the innermost block, and the labels of all blocks around this call."""
-    place = context.get_current()
+def payer(place: context.Context | None = None) -> tuple[str | None, Mapping[str, str]]:
+    """The agent of the innermost block, and the labels of all blocks around this call.
+
+    `place`: where it is made, if not in the current context.
+    """
+    place = context.get_current() if place is None else place
     name, labels = place.get(_AGENT), place.get(_LABELS)
     return (
         name if isinstance(name, str) else None,

@@ -1126,7 +1126,7 @@ def _in_bytes(shape: Shape) -> bool:
 
 OURS = {
     "the request is not understood": Ours(_failing("providers.describe"), left="nothing"),
-    "nobody knows the agent": Ours(_failing("scope.payer"), left="nothing"),
+    "nobody knows the agent": Ours(_failing("scope.caller"), left="nothing"),
     "there is no reader": Ours(_failing("providers.reader"), left="record"),
     "the headers are not read": Ours(_reader("headers")),
     "the body is not read": Ours(_reader("body"), _plain, "record"),

@@ -238,7 +238,8 @@ class Observation(Answer):
 
     def delivered(self, text: bytes) -> None:
         """Such an event, of which the text is known already."""
-        self._reader.delivered += providers.length(text)
+        plain = text.isascii() and b"\\" not in text
+        self._reader.delivered += len(text) if plain else providers.length(text)
 
     def body(self, raw: bytes | str) -> None:
         """A whole body, and with it the end."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary, ref
 
 from .. import guard, providers
@@ -22,7 +22,6 @@ from .observation import (
     Meters,
     Observation,
     OnAbort,
-    begin,
     observe,
     settle_failed,
     take_whole,
@@ -74,7 +73,8 @@ class _Frame:
             _frame.set(self._around)
         _attempt.set(self._outer)
         for attempt in self.attempts:
-            attempt.call.deactivate()
+            if attempt.call.attached is not None:
+                attempt.call.deactivate()
 
     @property
     def plain(self) -> bool:
@@ -134,9 +134,15 @@ class _Attempt:
         """See `observation.observe`."""
         return observe(self.call, on_abort, self.request_body)
 
+
+
+class _Lone(_Attempt):
+    """An attempt without a passage of ours around it: nobody else sees how it ended."""
+
+    __slots__ = ()
+
     def __del__(self) -> None:
-        # without a passage of ours around it nobody else sees how it ended
-        if self.frame is None and not self.call.seen and not self.handed_on:
+        if not self.call.seen and not self.handed_on:
             self.call.settle(Outcome("error", error_type="_OTHER", reason="no_response"))
 
 
@@ -305,8 +311,8 @@ class Stainless:
     def _begin(
         self, client: Any, options: Any, retries: int | None
     ) -> "_Attempt | jobs.Following | None":
-        body = _effective_body(options)
-        base_url = _text(_address(client))
+        body = options.json_data if options.extra_json is None else _effective_body(options)
+        base_url, name = _known(client)
         stream = isinstance(body, Mapping) and body.get("stream") is True
         described = providers.describe(
             self._sdk,
@@ -314,7 +320,7 @@ class Stainless:
             options.url,
             body,
             base_url=base_url,
-            client=_client_name(type(client)),
+            client=name,
             headers=options.headers if isinstance(options.headers, Mapping) else None,
             stream=stream,
             hosts=self._meters.hosts,
@@ -323,24 +329,23 @@ class Stainless:
             asked = self._sdk, options.method, options.url
             place: dict[str, Any] = {
                 "base_url": base_url,
-                "client": _client_name(type(client)),
+                "client": name,
                 "hosts": self._meters.hosts,
             }
             described = jobs.begun(*asked, body, **place)
             if described is None:
                 return jobs.follow(self._meters.meter, *asked, **place)
         frame = _frame.get()
-        call = _taken_over(frame, retries) or begin(self._meters.meter, described)
-        if call is None:
-            return None
+        call = _taken_over(frame, retries) or self._meters.meter.begin(described)
         filter_ = None
         if stream and self._sdk == "openai" and isinstance(body, Mapping):
             filter_ = self._filter(client, options, base_url, body, frame)
-        attempt = _Attempt(call, filter_, frame)
+        attempt = (_Lone if frame is None else _Attempt)(call, filter_, frame)
         _attempt.set(ref(attempt))
         if frame is not None:
             frame.attempts.append(attempt)
-            call.activate()
+            if call.span is not None:
+                call.activate()
         return attempt
 
     def _filter(
@@ -398,7 +403,8 @@ class Stainless:
         if response is None:
             return
         call = attempt.call
-        call.deactivate()
+        if call.attached is not None:
+            call.deactivate()
         call.seen = attempt.observed = True
         read = hasattr(response, "_content")
         streamed = stream or call.request.stream
@@ -540,26 +546,33 @@ def _names_our_option(error: BaseException) -> bool:
     return "stream_options" in said or "include_usage" in said
 
 
-def _address(client: Any) -> Any:
-    """The client's base URL; newer versions import something each time that its property is asked."""
+class _Client(NamedTuple):
+    """What is asked of a client at each call, and is the same each time."""
+
+    url: str
+    """Its base URL."""
+    name: str
+    """The SDK's own class."""
+
+
+_clients: dict[tuple[int, type], tuple[Any, _Client]] = {}
+_MOST_CLIENTS = 1000
+
+
+def _known(client: Any) -> _Client:
+    """Its base URL is the same object at each call, and says itself slowly."""
+    # newer versions import something each time that the property is asked
     url = getattr(client, "_base_url", None)
-    return client.base_url if url is None else url
-
-
-_texts: dict[int, tuple[Any, str]] = {}
-
-
-def _text(url: Any) -> str:
-    """A client's URL as text: it is the same object at each call, and says itself slowly."""
-    known = _texts.get(id(url))
+    if url is None:
+        url = client.base_url
+    key = id(url), type(client)
+    known = _clients.get(key)
     if known is None or known[0] is not url:
-        if len(_texts) >= _MOST_URLS:
-            _texts.clear()
-        known = _texts[id(url)] = (url, str(url))
+        if len(_clients) >= _MOST_CLIENTS:
+            _clients.clear()
+        known = _clients[key] = (url, _Client(str(url), _client_name(type(client))))
     return known[1]
 
-
-_MOST_URLS = 1000
 
 _names: "WeakKeyDictionary[type, str]" = WeakKeyDictionary()
 

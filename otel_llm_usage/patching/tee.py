@@ -133,10 +133,13 @@ class Tap:
                 self._body.append(self._decoder.feed(chunk))
             return chunk
         events = splitter.feed(chunk if self._plain else self._decoder.feed(chunk))
-        if self._keep is None:
+        keep = self._keep
+        if keep is None:
             self._read(events)
             return chunk
-        return b"".join([self._hide(self._keep, event) for event in events])
+        if len(events) == 1:
+            return self._hide(keep, events[0])
+        return b"".join([self._hide(keep, event) for event in events])
 
     def _read(self, events: list[bytes]) -> None:
         for event in events:

@@ -111,8 +111,8 @@ def describe(
         stream or target.stream or told.get("stream") is True,
         place.address,
         place.port,
-        asked_tier(sdk, told, headers),
-        target.region or asked_region(place.host, told),
+        None if not headers and _TIERED.isdisjoint(told) else asked_tier(sdk, told, headers),
+        target.region or (asked_region(place.host, told) if "inference_geo" in told else None),
         hints,
     )
 
@@ -198,6 +198,7 @@ def _region(place: Place, path: str, model: str | None) -> str | None:
 
 _HINTED = frozenset({"audio.speech", "caches.create", "images", "interactions", "responses"})
 _TELLING = frozenset({"tools", "anthropic_beta"})
+_TIERED = frozenset({"service_tier", "serviceTier", "speed"})
 """Endpoints and keys of bodies that are worth looking for hints."""
 
 

@@ -1,7 +1,7 @@
 """One OpenTelemetry span for each call, unless somebody else's span tells of its usage already."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from opentelemetry import context, trace
@@ -80,13 +80,10 @@ class Spans:
         mode: Mode = "auto",
         *,
         provider_given: bool = False,
-        caller: Callable[[], Context] = context.get_current,
     ) -> None:
         """`auto` opens none inside a span that carries the usage of the same call; `never` opens
-        none. `provider_given`: the user chose the provider, so it has to work. `caller`: the
-        context in which the call that begins was asked for.
+        none. `provider_given`: the user chose the provider, so it has to work.
         """
-        self._caller = caller
         self._tracer: Tracer = NoOpTracer()
         self._mode = mode
         self._enriched: Beside[list[Record]] = Beside()
@@ -97,10 +94,18 @@ class Spans:
     def _open(self, provider: TracerProvider) -> None:
         self._tracer = provider.get_tracer(SCOPE, __version__)
 
-    def start(self, request: Request, agent: str, labels: Mapping[str, str]) -> SpanHandle | None:
-        """The span of a call that begins now; `None` if there is no trace that it belongs to."""
+    def start(
+        self, request: Request, agent: str, place: Context | None = None
+    ) -> SpanHandle | None:
+        """The span of a call that begins now; `None` if there is no trace that it belongs to.
+
+        `place`: the context in which the call was asked for, if not the current one.
+        """
+        if place is None:
+            place = context.get_current()
+        if not place and isinstance(self._tracer, NoOpTracer):
+            return None
         started = time.time_ns()
-        place = self._caller()
         current = trace.get_current_span(place)
         if self._mode == "never" or suppressed(place):
             return _onlooker(current, started)
@@ -184,9 +189,9 @@ def _carries_usage(span: Span, request: Request) -> bool:
     return theirs is None or theirs in (request.vendor, _vendor(request.provider))
 
 
-def _conventional_names(request: Request) -> Iterator[str]:
+def _conventional_names(request: Request) -> tuple[str, ...]:
     """What the conventions call the span of this call; packages do not agree on the operation."""
-    return (f"{operation} {request.model}" for operation in (request.operation, "chat"))
+    return tuple(f"{operation} {request.model}" for operation in (request.operation, "chat"))
 
 
 def _first(attributes: Mapping[str, Any], names: Iterable[str]) -> Any:

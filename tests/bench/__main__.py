@@ -154,6 +154,12 @@ class Clients:
             api_key="bench", http_options=types.HttpOptions(httpx_client=http)
         )
 
+    def close(self) -> None:
+        """Close them."""
+        self.gemini.close()
+        self.anthropic.close()
+        self.openai.close()
+
     def chat(self) -> None:
         self.openai.chat.completions.create(
             model="gpt-4.1", messages=[{"role": "user", "content": "hello"}]

@@ -130,7 +130,9 @@ def test_a_call_has_one_span_with_usage_at_most(met: Met) -> None:
         ours, theirs = our_spans(call), their_spans(call)
         assert not (ours and theirs), (one.here, name, ours, theirs)
         assert len(ours) <= len(call["bills"]), (one.here, name)
-        gone = "theirs" not in one.here and not met.says("STAYS")
+        gone = "theirs" not in one.here
+        if gone and met.says("STAYS"):
+            continue
         if gone and not theirs:
             assert len(ours) == len(call["bills"]), (one.here, name)
         elif call["bills"] and not left(name) and not re.search(silent, name):

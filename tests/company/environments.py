@@ -42,7 +42,9 @@ ENVIRONMENTS = (
         ),
     ),
     Environment(
-        "openai-v2", "beside_openai_v2", ("opentelemetry-instrumentation-openai-v2", "httpx")
+        "openai-v2",
+        "beside_openai_v2",
+        ("opentelemetry-instrumentation-openai-v2", "opentelemetry-util-genai<1", "httpx"),
     ),
     Environment(
         "openinference",

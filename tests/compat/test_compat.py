@@ -7,6 +7,7 @@ import tomllib
 
 import pytest
 
+from . import __main__ as command
 from . import page
 from .matrix import (
     LOOSE,
@@ -156,3 +157,37 @@ def test_an_environment_that_nobody_knows_is_an_error():
     )
     assert done.returncode == 2
     assert "nobody" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "matters"),
+    [
+        ("otel_llm_usage/meter.py", True),
+        ("otel_llm_usage/prices/overlay.toml", True),
+        ("tests/conftest.py", True),
+        ("tests/contract/kit.py", True),
+        ("tests/contract/test_contract.py", True),
+        ("tests/contract/openai_shapes.py", True),
+        ("tests/contract/anthropic_shapes.py", False),
+        ("tests/contract/test_order.py", False),
+        ("README.md", False),
+    ],
+)
+def test_a_result_is_good_until_something_that_it_depends_on_changes(
+    tmp_path, monkeypatch, file, matters
+):
+    monkeypatch.setattr(command, "ROOT", tmp_path)
+    for one in ("tests/conftest.py", file):
+        (tmp_path / one).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / one).write_text("before")
+    before = command.digest(ENVIRONMENT)
+    assert command.digest(ENVIRONMENT) == before
+    assert command.digest(ENVIRONMENT._replace(loop="uvloop")) != before
+    (tmp_path / file).write_text("after")
+    assert (command.digest(ENVIRONMENT) != before) is matters
+
+
+def test_a_python_that_is_not_there_is_said(capsys):
+    assert command.interpreter("9.9") is None
+    assert command.made(Environment("openai", "0.0.0", "9.9")) is None
+    assert "no Python 9.9" in capsys.readouterr().out

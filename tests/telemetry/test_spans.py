@@ -35,7 +35,7 @@ def call(provider, exporter, record):
     def make(*, mode="auto", agent="planner", more=(), **changes):
         spans = Spans(provider, mode)
         settled = record(agent=agent, **changes)
-        handle = spans.start(settled.request, agent, {})
+        handle = spans.start(settled.request, agent)
         if handle is not None:
             spans.finish(handle, [settled, *more])
         finished = exporter.get_finished_spans()
@@ -177,7 +177,7 @@ def test_an_entry_without_a_price_leaves_the_call_without_a_total(call, record):
 
 def test_the_span_ends_when_the_answer_ended(provider, exporter, record, request_of):
     spans = Spans(provider)
-    handle = spans.start(request_of(), "planner", {})
+    handle = spans.start(request_of(), "planner")
     began = handle.started / 1e9
     spans.finish(handle, [record(time=began, duration=100.0)])
     span = exporter.get_finished_spans()[0]
@@ -190,7 +190,7 @@ def test_the_span_is_a_child_of_the_current_one_and_does_not_become_current(
 ):
     spans = Spans(provider)
     with provider.get_tracer("app").start_as_current_span("work") as work:
-        handle = spans.start(record().request, "planner", {})
+        handle = spans.start(record().request, "planner")
         assert trace.get_current_span() is work
     spans.finish(handle, [record()])
     ours = exporter.get_finished_spans()[-1]
@@ -201,7 +201,9 @@ def test_the_span_is_a_child_of_the_current_one_and_does_not_become_current(
 
 def test_without_a_tracer_provider_there_is_no_trace_id(record):
     spans = Spans(trace.NoOpTracerProvider())
-    handle = spans.start(record().request, "planner", {})
+    assert spans.start(record().request, "planner") is None
+    nowhere = trace.set_span_in_context(trace.INVALID_SPAN)
+    handle = spans.start(record().request, "planner", nowhere)
     assert (handle.trace_id, handle.span_id) == (None, None)
     spans.finish(handle, [record()])
 
@@ -209,7 +211,7 @@ def test_without_a_tracer_provider_there_is_no_trace_id(record):
 def test_a_call_that_is_not_sampled_still_knows_its_trace(record):
     provider = TracerProvider(sampler=ALWAYS_OFF)
     spans = Spans(provider)
-    handle = spans.start(record().request, "planner", {})
+    handle = spans.start(record().request, "planner")
     assert handle.trace_id is not None
     spans.finish(handle, [record()])
     provider.shutdown()
@@ -236,7 +238,7 @@ def test_inside_a_span_that_carries_the_usage_there_is_no_second_one(
     with provider.get_tracer("foreign").start_as_current_span(
         "chat gpt-5", kind=SpanKind.CLIENT, attributes=attributes
     ) as foreign:
-        handle = spans.start(record().request, "planner", {})
+        handle = spans.start(record().request, "planner")
         spans.finish(handle, [record()])
         assert foreign.is_recording()
     (only,) = exporter.get_finished_spans()
@@ -263,7 +265,7 @@ def test_the_calls_inside_one_foreign_span_add_up_there(provider, exporter, reco
         "generate_content", attributes=FOREIGN["the conventions"]
     ):
         for _ in range(3):
-            spans.finish(spans.start(record().request, "planner", {}), [record()])
+            spans.finish(spans.start(record().request, "planner"), [record()])
     (only,) = exporter.get_finished_spans()
     assert only.attributes["gen_ai.usage.cost.total"] == pytest.approx(3 * 0.0004275)
     assert only.attributes["gen_ai.usage.output_tokens"] == 3 * 35
@@ -288,7 +290,7 @@ def test_calls_add_up_in_a_foreign_span_that_has_no_hash(provider, exporter, rec
     span = provider.get_tracer("foreign").start_span("chat", attributes=FOREIGN["the conventions"])
     with trace.use_span(Wrapped(span)):
         for _ in range(3):
-            spans.finish(spans.start(record().request, "planner", {}), [record()])
+            spans.finish(spans.start(record().request, "planner"), [record()])
     span.end()
     (only,) = exporter.get_finished_spans()
     assert only.attributes["gen_ai.usage.cost.total"] == pytest.approx(3 * 0.0004275)
@@ -298,7 +300,7 @@ def test_a_foreign_span_knows_the_agent_even_if_it_ends_before_the_call(provider
     with provider.get_tracer("foreign").start_as_current_span(
         "chat", attributes=FOREIGN["the conventions"]
     ):
-        Spans(provider).start(record().request, "planner", {})
+        Spans(provider).start(record().request, "planner")
     (only,) = exporter.get_finished_spans()
     assert only.attributes["gen_ai.agent.name"] == "planner"
 
@@ -308,7 +310,7 @@ def test_a_foreign_span_that_has_ended_is_left_alone(provider, exporter, record)
     with provider.get_tracer("foreign").start_as_current_span(
         "chat", attributes=FOREIGN["the conventions"]
     ):
-        handle = spans.start(record().request, "planner", {})
+        handle = spans.start(record().request, "planner")
     spans.finish(handle, [record()])
     (only,) = exporter.get_finished_spans()
     assert "gen_ai.usage.cost.total" not in only.attributes
@@ -331,7 +333,7 @@ OTHERS = {
 def test_other_spans_get_ours_as_a_child(provider, exporter, record, attributes):
     spans = Spans(provider)
     with provider.get_tracer("app").start_as_current_span("work", attributes=attributes):
-        spans.finish(spans.start(record().request, "planner", {}), [record()])
+        spans.finish(spans.start(record().request, "planner"), [record()])
     ours, work = exporter.get_finished_spans()
     assert ours.parent.span_id == work.context.span_id
     assert dict(work.attributes) == attributes
@@ -344,7 +346,7 @@ def test_anthropic_on_vertex_is_recognised_in_either_name(provider, exporter, re
         with provider.get_tracer("foreign").start_as_current_span(
             "chat", attributes={"gen_ai.operation.name": "chat", "gen_ai.provider.name": name}
         ):
-            assert spans.start(request, "planner", {}).ours is False
+            assert spans.start(request, "planner").ours is False
 
 
 def test_always_means_always(provider, exporter, call):
@@ -368,19 +370,19 @@ def test_suppressed_instrumentation_opens_no_span(call, mode):
 
 def _suppressed(provider, request):
     with suppress_instrumentation():
-        return Spans(provider).start(request, "planner", {})
+        return Spans(provider).start(request, "planner")
 
 
 def _usage_elsewhere(provider, request):
     token = context.attach(context.set_value("suppress_language_model_instrumentation", True))
     try:
-        return Spans(provider).start(request, "planner", {})
+        return Spans(provider).start(request, "planner")
     finally:
         context.detach(token)
 
 
 WITHOUT_A_SPAN = {
-    "never": lambda provider, request: Spans(provider, "never").start(request, "planner", {}),
+    "never": lambda provider, request: Spans(provider, "never").start(request, "planner"),
     "suppressed": _suppressed,
     "usage elsewhere": _usage_elsewhere,
 }
@@ -410,9 +412,9 @@ def test_outside_a_trace_a_call_without_a_span_has_no_trace(provider, record, st
 
 
 def test_a_handle_says_whether_the_trace_is_sampled(provider, record):
-    assert Spans(provider).start(record().request, "planner", {}).sampled
+    assert Spans(provider).start(record().request, "planner").sampled
     unsampled = TracerProvider(sampler=ALWAYS_OFF)
-    handle = Spans(unsampled).start(record().request, "planner", {})
+    handle = Spans(unsampled).start(record().request, "planner")
     assert handle.trace_id is not None
     assert not handle.sampled
     unsampled.shutdown()
