@@ -92,8 +92,9 @@ OUTPUT_KINDS: tuple[str, ...] = KINDS[_OUTPUT]
 
 
 def _sum(usage: tuple[int | None, ...], part: slice) -> int | None:
-    known = [count for count in usage[part] if count is not None]
-    return sum(known) if known else None
+    counts = usage[part]
+    total = sum(filter(None, counts))
+    return total if total or counts.count(None) < len(counts) else None
 
 
 class Request(NamedTuple):

@@ -135,7 +135,6 @@ class _Attempt:
         return observe(self.call, on_abort, self.request_body)
 
 
-
 class _Lone(_Attempt):
     """An attempt without a passage of ours around it: nobody else sees how it ended."""
 

@@ -19,7 +19,7 @@ from opentelemetry.trace import (
 from opentelemetry.util.types import AttributeValue
 
 from .._version import __version__
-from ..records import INPUT_KINDS, OUTPUT_KINDS, PICO, Record, Request
+from ..records import INPUT_KINDS, OUTPUT_KINDS, PICO, Record, Request, Usage
 from . import others
 from .otel_metrics import SCOPE
 from .others import Beside
@@ -222,11 +222,16 @@ def _of_agent(agent: str) -> dict[str, AttributeValue | None]:
 
 def _of_response(records: Sequence[Record]) -> dict[str, AttributeValue | None]:
     last = records[-1]
-    tier = last.tier if _is_openai(last.request) and last.tier != "standard" else None
+    model = response_id = finish_reasons = None
+    for record in records:
+        model = record.response_model or model
+        response_id = record.response_id or response_id
+        finish_reasons = record.finish_reasons or finish_reasons
+    tier = last.tier if last.tier != "standard" and _is_openai(last.request) else None
     return {
-        "gen_ai.response.model": _latest(record.response_model for record in records),
-        "gen_ai.response.id": _latest(record.response_id for record in records),
-        "gen_ai.response.finish_reasons": _latest(record.finish_reasons for record in records),
+        "gen_ai.response.model": model,
+        "gen_ai.response.id": response_id,
+        "gen_ai.response.finish_reasons": finish_reasons,
         "gen_ai.response.time_to_first_chunk": last.time_to_first_chunk,
         "openai.response.service_tier": tier,
     }
@@ -234,18 +239,28 @@ def _of_response(records: Sequence[Record]) -> dict[str, AttributeValue | None]:
 
 def _of_usage(records: Sequence[Record]) -> dict[str, AttributeValue | None]:
     """Counts that include their parts, as the conventions want them."""
-    usages = [record.usage for record in records if record.usage is not None]
-    writes = _sum(usage.cache_write_tokens for usage in usages)
+    usage = _together([record.usage for record in records if record.usage is not None])
+    estimated = any(record.estimated for record in records) or None
+    if usage is None:
+        return {"gen_ai.usage.estimated": estimated}
+    writes = usage.cache_write_tokens
     return {
-        "gen_ai.usage.input_tokens": _sum(usage.input_tokens for usage in usages),
-        "gen_ai.usage.output_tokens": _sum(usage.output_tokens for usage in usages),
-        "gen_ai.usage.cache_read.input_tokens": _sum(usage.cache_read_tokens for usage in usages),
+        "gen_ai.usage.input_tokens": usage.input_tokens,
+        "gen_ai.usage.output_tokens": usage.output_tokens,
+        "gen_ai.usage.cache_read.input_tokens": usage.cache_read_tokens,
         "gen_ai.usage.cache_write.input_tokens": writes,
         # the name until conventions 1.41, which most backends read
         "gen_ai.usage.cache_creation.input_tokens": writes,
-        "gen_ai.usage.reasoning.output_tokens": _sum(usage.reasoning for usage in usages),
-        "gen_ai.usage.estimated": any(record.estimated for record in records) or None,
+        "gen_ai.usage.reasoning.output_tokens": usage.reasoning,
+        "gen_ai.usage.estimated": estimated,
     }
+
+
+def _together(usages: list[Usage]) -> Usage | None:
+    """All usages as one."""
+    if len(usages) < 2:
+        return usages[0] if usages else None
+    return Usage(*(_sum(counts) for counts in zip(*usages, strict=True)))
 
 
 def _of_cost(records: Sequence[Record]) -> dict[str, AttributeValue | None]:
@@ -253,28 +268,33 @@ def _of_cost(records: Sequence[Record]) -> dict[str, AttributeValue | None]:
     costs = [record.cost for record in records]
     statuses = {cost.status for cost in costs}
     attributes: dict[str, AttributeValue | None] = {
-        "gen_ai.usage.cost.status": _together(statuses),
+        "gen_ai.usage.cost.status": _one_status(statuses),
         "gen_ai.usage.cost.reasons": tuple(
-            dict.fromkeys(reason for cost in costs for reason in cost.reasons)
+            dict.fromkeys([reason for cost in costs for reason in cost.reasons])
         ),
     }
     totals = [cost.pico for cost in costs if cost.pico is not None]
     if len(totals) < len(costs):
         return attributes
-    sides = dict.fromkeys(("input", "output", "units"), 0)
+    attributes["gen_ai.usage.cost.total"] = sum(totals) / PICO
+    sides: dict[str, int] = {}
     for cost in costs:
         for line in cost.priced_lines:
-            sides[_SIDE.get(line.sku, "units")] += line.pico
-    attributes["gen_ai.usage.cost.total"] = sum(totals) / PICO
+            side = _SIDE.get(line.sku, _UNITS)
+            sides[side] = sides.get(side, 0) + line.pico
     for side, pico in sides.items():
-        attributes[f"gen_ai.usage.cost.{side}"] = pico / PICO if pico else None
+        if pico:
+            attributes[side] = pico / PICO
     return attributes
 
 
-_SIDE = dict.fromkeys(INPUT_KINDS, "input") | dict.fromkeys(OUTPUT_KINDS, "output")
+_SIDE = dict.fromkeys(INPUT_KINDS, "gen_ai.usage.cost.input") | dict.fromkeys(
+    OUTPUT_KINDS, "gen_ai.usage.cost.output"
+)
+_UNITS = "gen_ai.usage.cost.units"
 
 
-def _together(statuses: set[Any]) -> str:
+def _one_status(statuses: set[Any]) -> str:
     """One status for several entries: what is unknown of one is unknown of all."""
     if len(statuses) == 1:
         return str(next(iter(statuses)))
@@ -285,10 +305,6 @@ def _together(statuses: set[Any]) -> str:
 
 def _is_openai(request: Request) -> bool:
     return request.provider in ("openai", "azure.ai.openai")
-
-
-def _latest(values: Iterable[Any]) -> Any:
-    return next((value for value in reversed(list(values)) if value), None)
 
 
 def _sum(counts: Iterable[int | None]) -> int | None:
