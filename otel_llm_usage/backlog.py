@@ -2,8 +2,8 @@
 
 Leaving work is one step that needs no lock, so it may be done anywhere: also by a finaliser, in the
 middle of a garbage collection that interrupted somebody who holds locks of his own. Work of one lane
-is done in the order in which it was left, one piece at a time, by the lane's thread or by whoever
-wants to see its result (`finish`, `alone`).
+is done in the order in which it was left, one piece at a time, by the lane's thread; only where there is
+none, or too much, by whoever leaves it.
 """
 
 import gc
@@ -36,7 +36,7 @@ class Lane:
 
     def __init__(self, name: str, most: int, *, patience: float) -> None:
         """`most`: pieces that may wait. Who leaves more does some of the work, or waits `patience`
-        seconds for those who do it. Of twice as many the oldest is dropped, counted and said."""
+        seconds for those who do it. Of ten times as many the oldest is dropped, counted and said."""
         self.name = name
         self._most = most
         self._patience = patience
@@ -47,7 +47,8 @@ class Lane:
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._lock = allocate_lock()
         self._owner = 0
-        self._running = False
+        self.running = False
+        """Whether its thread is there."""
         self._rung = True  # nobody is there to hear it
         self.immediate = False
         """Do it at once: at the end of a process there is no later, and a forked one may end any time
@@ -55,62 +56,84 @@ class Lane:
 
     def watch(self) -> None:
         """Have a thread do what is left; in each process anew, where calls begin."""
-        if not self._running:
-            self._running = True
-            start_new_thread(self._work, (self._left, self._bell))
+        if not self.running:
+            start_new_thread(self._work, (self._left, self._bell, self._lock))
+            self.running = True
             self._ring()
 
     def later(self, function: Callable[..., object], *arguments: Any) -> None:
-        """Have this done. Never raises, never waits."""
-        self._left.append((function, arguments))
+        """Have this done. Never raises, and waits only where too much is waiting already."""
+        left = self._left
+        left.append((function, arguments))
         if self.immediate and self._help():
             return
         if not self._rung:
             self._ring()
-        elif len(self._left) > self._most and not self._help() and len(self._left) > 2 * self._most:
+        elif len(left) > self._most and not self._help() and len(left) > 10 * self._most:
             self._drop()
 
     def _ring(self) -> None:
         self._rung = True
         self._bell.put(None)
 
-    def finish(self) -> None:
-        """Do now all that was left until now (or leave it, if a piece before it does not end)."""
-        with self.alone():
+    def drain(self) -> None:
+        """See everything done, also what pieces leave for later, as long as that goes on."""
+        while self.finish() and self._left:
             pass
+
+    def finish(self) -> bool:
+        """See what was left until now done. False if that cannot be, or not within some seconds."""
+        if self._owner == get_ident() or collecting():
+            return False  # within a piece of the work itself
+        if not self.running or self.immediate:
+            return self._help(PATIENCE, len(self._left))
+        done = allocate_lock()
+        done.acquire()
+        self._left.append((done.release, ()))
+        if not self._rung:
+            self._ring()
+        if done.acquire(timeout=PATIENCE):
+            return True
+        self._held_up()
+        return False
 
     @contextmanager
     def alone(self) -> Iterator[None]:
         """After all that was left until now, and while nothing else of the lane is done."""
+        self.finish()
         if self._owner == get_ident() or collecting():
-            yield  # within a piece of the work itself
+            yield
             return
-        if not self._lock.acquire(timeout=PATIENCE):
-            guard.count(f"backlog.{self.name}")
-            logger.warning("otel-llm-usage: %s are held up; what is shown may lack some", self.name)
+        lock = self._lock
+        if not lock.acquire(timeout=PATIENCE):
+            self._held_up()
             yield
             return
         try:
             self._owner = get_ident()
-            self._do(self._left)
             yield
         finally:
             self._owner = 0
-            self._lock.release()
+            lock.release()
 
-    def _help(self) -> bool:
-        """Do what is left here and now, if that can be."""
+    def _held_up(self) -> None:
+        guard.count(f"backlog.{self.name}")
+        logger.warning("otel-llm-usage: %s are held up; what is shown may lack some", self.name)
+
+    def _help(self, patience: float | None = None, most: int = 50) -> bool:
+        """Do some of what is left here and now, if that can be."""
         if self._owner == get_ident() or collecting():
             return False
-        patience = PATIENCE if self.immediate else self._patience
-        if not self._lock.acquire(timeout=patience):
+        lock = self._lock
+        if not lock.acquire(timeout=self._patience if patience is None else patience):
             return False
         try:
             self._owner = get_ident()
-            self._do(self._left)
+            # what interrupts the caller is his
+            self._do(self._left, most, guard.call)
         finally:
             self._owner = 0
-            self._lock.release()
+            lock.release()
         return True
 
     def _drop(self) -> None:
@@ -127,29 +150,35 @@ class Lane:
             )
         guard.count(f"backlog.{self.name}")
 
-    def _do(self, left: "deque[Work]") -> None:
-        while left:
+    def _do(self, left: "deque[Work]", most: int, run: Callable[..., object]) -> None:
+        for _ in range(most):
             try:
                 function, arguments = left.popleft()
             except IndexError:
                 return
-            guard.alone(self.name, function, *arguments)
+            run(self.name, function, *arguments)
+            if left is not self._left:
+                return  # we are in a child that was forked meanwhile: the rest is the parent's
 
-    def _work(self, left: "deque[Work]", bell: "SimpleQueue[None]") -> None:
+    def _work(self, left: "deque[Work]", bell: "SimpleQueue[None]", lock: Any) -> None:
         while True:
             bell.get()
             sleep(LINGER)
             self._rung = False  # what is left from here on rings again
-            with self._lock:
-                self._owner = get_ident()
-                self._do(left)
-                self._owner = 0
+            while left:
+                # in portions: somebody may want to look
+                with lock:
+                    self._owner = get_ident()
+                    self._do(left, _PORTION, guard.alone)
+                    self._owner = 0
 
 
-counting = Lane("calls", 10_000, patience=0.05)
+_PORTION = 500
+
+counting = Lane("calls", 1_000, patience=0.05)
 """Reading what was answered, pricing and counting it: ours, and quick."""
 
-telling = Lane("records", 100_000, patience=0.0)
+telling = Lane("records", 10_000, patience=0.0)
 """Handing records to sinks, which may be slow."""
 
 _collecting: set[int] = set()
@@ -160,8 +189,8 @@ def watch() -> None:
     """Be ready for what is left; in each process anew, where calls begin."""
     if _on_collection not in gc.callbacks:
         gc.callbacks.append(_on_collection)
-    counting.watch()
-    telling.watch()
+    for lane in (counting, telling):
+        lane.watch()
 
 
 def collecting() -> bool:
@@ -171,12 +200,13 @@ def collecting() -> bool:
 
 def finish() -> None:
     """See the results of all calls that have ended until now."""
-    counting.finish()
-    telling.finish()
+    counting.drain()
+    telling.drain()
 
 
 def close() -> None:
     """The process ends: do what is left, and what is left from now on at once."""
+    finish()
     for lane in (counting, telling):
         lane.immediate = True
     finish()
@@ -189,30 +219,31 @@ def _on_collection(phase: str, info: Mapping[str, Any]) -> None:
         _collecting.discard(get_ident())
 
 
-_held = False
-"""Whether the counting stands still for a fork."""
+_held_by = 0
+"""The thread for whose fork the counting stands still."""
 
 
 def _before_fork() -> None:
     """A child is to find nothing half counted; but a fork does not wait for ever."""
-    global _held
-    _held = counting._owner != get_ident() and counting._lock.acquire(timeout=1.0)
+    global _held_by
+    if counting._owner != get_ident() and counting._lock.acquire(timeout=1.0):
+        _held_by = get_ident()
 
 
 def _after_fork_in_parent() -> None:
-    global _held
-    if _held:
-        _held = False
+    global _held_by
+    if _held_by == get_ident():
+        _held_by = 0
         counting._lock.release()
 
 
 def _after_fork_in_child() -> None:
     """What was left in the parent, its own threads do."""
-    global _held
-    _held = False
+    global _held_by
+    _held_by = 0
     for lane in (counting, telling):
         lane._begin()
-        lane.immediate = True
+    counting.immediate = True
     _collecting.clear()
 
 

@@ -277,7 +277,11 @@ class Call:
         self.duration = time.perf_counter() - self._begun
         span = self.span
         if span is not None and span.recording and not backlog.collecting():
-            records = guard.call("settle", self._meter.conclude, self, evidence)
+            try:
+                records = guard.call("settle", self._meter.conclude, self, evidence)
+            except BaseException:  # an interrupt is the caller's; the record is ours
+                backlog.counting.later(self._meter.emit, self, evidence)
+                raise
             backlog.counting.later(self._meter.tell, records or ())
         else:
             backlog.counting.later(self._meter.emit, self, evidence)

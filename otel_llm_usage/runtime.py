@@ -60,6 +60,7 @@ class Runtime:
         self._port: SharedPort | None = None
         self._mounted = ExitStack()
         self._agent = settings.agent
+        self.ended = False
         self._sinks: tuple[tuple[str, Sink], ...] = ()
         self.add_sinks(sinks)
         self._is_child = False
@@ -153,12 +154,14 @@ class Runtime:
 
     def add_sinks(self, sinks: Sequence[Sink]) -> None:
         """Hand these every finished record, too, from now on; each is called once for a record."""
+        backlog.finish()
         for sink in _checked_sinks(sinks):
             if not any(_same(sink, known) for _, known in self._sinks):
                 self._sinks = (*self._sinks, (f"sink {_name(sink)}", sink))
 
     def remove_sink(self, sink: Sink) -> None:
         """Hand it no further record."""
+        backlog.finish()
         self._sinks = tuple(one for one in self._sinks if not _same(sink, one[1]))
 
     def _tell(self, record: Record) -> None:
@@ -186,7 +189,7 @@ class Runtime:
         guard.call("close", self._spending.close)
         if self.together is not None:
             guard.call("close", self.together.close)
-        backlog.telling.finish()
+        backlog.finish()
 
     def flush(self) -> None:
         """Hand every finished record to the sinks, and push what has not been pushed.
@@ -198,6 +201,7 @@ class Runtime:
 
     def reload_prices(self) -> bool:
         """Read the price files again; a broken one changes nothing: False, and a log line."""
+        backlog.counting.finish()
         return self.prices.reload()
 
     def budgets(self) -> tuple[BudgetStatus, ...]:
@@ -231,18 +235,25 @@ class Runtime:
 
     def _wake(self) -> None:
         """The first call of a process: start what works beside the calls."""
-        backlog.watch()
-        self.prices.warm()
+        guard.call("begin", self._watch)
+        guard.call("prices", self.prices.warm)
         # last registered runs first: before the providers that the application made meanwhile
-        atexit.unregister(_at_exit)
-        atexit.register(_at_exit)
-        _end_with_pools()
+        atexit.unregister(_at_exit_first)
+        atexit.register(_at_exit_first)
+        guard.call("begin", _end_with_pools)
         if self._is_child and self._port is not None:
-            self._port.wait()
+            guard.call("begin", self._port.wait)
+
+    def _watch(self) -> None:
+        """Start the threads; if the system gives none now, the next call asks again."""
+        self.meter.wake = self._watch
+        backlog.watch()
+        self.meter.wake = None
 
     def _forked(self) -> None:
         """In a child: nothing that works beside the calls has come along."""
         self.meter.wake = self._wake
+        self.ended = False
         self._is_child = True
         if self._port is not None:
             self._port.renew()
@@ -640,12 +651,21 @@ def _check_registry(registry: Any) -> None:
 
 
 def _at_exit() -> None:
-    if _runtime is not None:
-        settle_live()
-        backlog.close()
+    """May be called again: what the application itself does at its end is counted, too."""
+    runtime = _runtime
+    if runtime is None:
+        return
+    settle_live()
+    backlog.close()
+    if not runtime.ended:
+        runtime.ended = True
         # the last push of what we started; providers of the application end by themselves
-        guard.call("close", _runtime.telemetry.shutdown)
-        guard.call("close", _runtime._spending.close)
+        guard.call("close", runtime.telemetry.shutdown)
+        guard.call("close", runtime._spending.close)
+
+
+def _at_exit_first() -> None:
+    _at_exit()
 
 
 def _leave() -> None:

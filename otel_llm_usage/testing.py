@@ -41,9 +41,25 @@ class Records(list[Record]):
         backlog.finish()
         return super().__eq__(other)
 
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __contains__(self, record: object) -> bool:
+        backlog.finish()
+        return super().__contains__(record)
+
+    def __reversed__(self) -> Iterator[Record]:
+        backlog.finish()
+        return super().__reversed__()
+
     def __repr__(self) -> str:
         backlog.finish()
         return super().__repr__()
+
+    def pop(self, index: SupportsIndex = -1) -> Record:
+        """Take one out."""
+        backlog.finish()
+        return super().pop(index)
 
     def clear(self) -> None:
         """Forget the records of all calls that have ended."""

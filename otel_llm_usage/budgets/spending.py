@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from .. import guard
-from ..backlog import telling
+from ..backlog import counting, telling
 from ..records import BudgetStatus, BudgetThreshold, Record, dollars
 from .budget import Budget
 from .periods import bounds
@@ -136,8 +136,10 @@ class _Account:
                 began,
                 reset,
             )
-            # whoever is told may take his time: the counting goes on meanwhile
-            telling.later(guard.call, "budget.on_threshold", tell, told)
+            if counting.immediate:  # this process may end any time
+                guard.call("budget.on_threshold", tell, told)
+            else:  # whoever is told may take his time: the counting goes on meanwhile
+                telling.later(guard.call, "budget.on_threshold", tell, told)
 
 
 def _percent(share: Decimal) -> str:

@@ -203,7 +203,9 @@ def _ours(engine: Engine, module: Any, path: str) -> Any:
     """This engine's wrapper at this place, if it is there and outermost. One left behind is idle."""
     owner, name = _owner(module, path)
     found = vars(owner).get(name)
-    return found if getattr(found, "_self_enabled", None) == engine.is_active else None
+    # a proxy that another package has put around ours shows our attributes as its own
+    ours = type(found) is _Method and found._self_enabled == engine.is_active
+    return found if ours else None
 
 
 def _unwrap(engine: Engine, seam: Seam) -> None:

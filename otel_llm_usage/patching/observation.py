@@ -75,6 +75,9 @@ class _Failure(NamedTuple):
         return cls(type(error).__name__, not isinstance(error, Exception))
 
 
+_EVENTS = (b"data:", b"event:")
+
+
 class Answer:
     """An answer that is read, and what comes of it."""
 
@@ -98,7 +101,7 @@ class Answer:
 
         It is a body, or a stream of events where none was asked for.
         """
-        if isinstance(raw, str) or not raw.startswith((b"data:", b"event:")):
+        if isinstance(raw, str) or not raw.startswith(_EVENTS):
             return self._body(raw)
         self._events = True
         self.call.first_chunk = self.call.first_chunk or self.call.duration
@@ -287,6 +290,8 @@ def take_whole(
     request_body: RequestBody,
 ) -> None:
     """A response that was read already: its call ends here, and what it says is read later."""
+    if not isinstance(raw, bytes) or not raw.startswith(_EVENTS):
+        request_body = None  # only what may break off is ever estimated
     if jobs.goes_on(call.request):
         reader = providers.reader(call.request)
         guard.call("read", reader.headers, headers)

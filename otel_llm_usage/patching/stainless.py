@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakKeyDictionary, ref
 
 from .. import guard, providers
@@ -71,7 +71,7 @@ class _Frame:
         # a coroutine may be closed in another context than the one that it ran in
         if _frame.get() is self:
             _frame.set(self._around)
-        _attempt.set(self._outer)
+            _attempt.set(self._outer)
         for attempt in self.attempts:
             if attempt.call.attached is not None:
                 attempt.call.deactivate()
@@ -545,32 +545,22 @@ def _names_our_option(error: BaseException) -> bool:
     return "stream_options" in said or "include_usage" in said
 
 
-class _Client(NamedTuple):
-    """What is asked of a client at each call, and is the same each time."""
-
-    url: str
-    """Its base URL."""
-    name: str
-    """The SDK's own class."""
+_texts: dict[int, tuple[Any, str]] = {}
+_MOST_URLS = 1000
 
 
-_clients: dict[tuple[int, type], tuple[Any, _Client]] = {}
-_MOST_CLIENTS = 1000
-
-
-def _known(client: Any) -> _Client:
-    """Its base URL is the same object at each call, and says itself slowly."""
+def _known(client: Any) -> tuple[str, str]:
+    """A client's base URL, and the SDK's own class of it: the same at each call, and slow to find out."""
     # newer versions import something each time that the property is asked
     url = getattr(client, "_base_url", None)
     if url is None:
         url = client.base_url
-    key = id(url), type(client)
-    known = _clients.get(key)
+    known = _texts.get(id(url))
     if known is None or known[0] is not url:
-        if len(_clients) >= _MOST_CLIENTS:
-            _clients.clear()
-        known = _clients[key] = (url, _Client(str(url), _client_name(type(client))))
-    return known[1]
+        if len(_texts) >= _MOST_URLS:
+            _texts.clear()
+        known = _texts[id(url)] = (url, str(url))
+    return known[1], _client_name(type(client))
 
 
 _names: "WeakKeyDictionary[type, str]" = WeakKeyDictionary()

@@ -239,8 +239,9 @@ _TEXT_MARK = b'"delta":{"content":"'
 
 def _only_text(chunk: bytes) -> bool:
     """Whether the delta of a chunk says nothing but its content."""
-    begin = chunk.find(_TEXT_MARK) + len(_TEXT_MARK)
-    return chunk.startswith(b'"}', chunk.find(b'"', begin))
+    mark = chunk.find(_TEXT_MARK)
+    begin = mark + len(_TEXT_MARK)
+    return mark >= 0 and chunk.startswith(b'"}', chunk.find(b'"', begin))
 
 
 class ChatReader(OpenAIReader):
@@ -295,7 +296,7 @@ class ChatReader(OpenAIReader):
         start = data.find(self._key)
         if start >= 0:
             self.delivered += characters(data, start)
-        return usual and data.count(_TEXT_MARK) == 1 and _only_text(data)
+        return usual and data.count(b'"delta"') == 1 and _only_text(data)
 
     def _parse(self, data: bytes) -> None:
         if data == b"[DONE]":

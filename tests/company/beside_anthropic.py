@@ -5,8 +5,7 @@ from .beside import *  # noqa: F403  (the checks are the same for all)
 
 NAME = "Anthropic's own spans"
 NOTES = (
-    "They have the usage and the cost; a stream that is left, and a refusal, have no cost, for they "
-    "end first.",
+    "They have the usage and the cost; where a stream is left they end first, and have no cost.",
 )
 """What docs/compatibility.md says of it."""
 

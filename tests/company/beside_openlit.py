@@ -9,8 +9,8 @@ from .beside import *  # noqa: F403  (the checks are the same for all)
 
 NAME = "OpenLIT"
 NOTES = (
-    "Its spans of Gemini's streams have no cost; a stream that is left has no span at all, for its own "
-    "is never ended.",
+    "Its spans of Gemini's streams have no cost. A stream that is left has no span with usage: what "
+    "its own would tell never comes, and `auto` opens none beside it.",
     "Its `uninstrument()` takes nothing off the SDKs: its spans go on.",
 )
 """What docs/compatibility.md says of it."""

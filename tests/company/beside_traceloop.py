@@ -7,7 +7,7 @@ NAME = "OpenLLMetry"
 NOTES = (
     "Its spans of Gemini and of OpenAI's Responses API are never current: they get no cost, and "
     "`auto` opens none beside them.",
-    "Its `uninstrument()` leaves the wrapper of streamed responses behind.",
+    "After its `uninstrument()`, spans of streamed responses go on.",
 )
 """What docs/compatibility.md says of it."""
 STAYS = True

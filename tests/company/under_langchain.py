@@ -51,7 +51,8 @@ def programs():
         "async": lambda model: run(model.ainvoke(ask)),
         "async stream": lambda model: run(stream(model)),
         "structured": lambda model: model.with_structured_output(Plan).invoke(ask),
-        "batch": lambda model: model.batch([ask, ask]),
+        # at the same time, in any order
+        "batch": lambda model: sorted(str(one.text) for one in model.batch([ask, ask])),
         "agent": agent,
     }
     made = {

@@ -9,7 +9,7 @@ NAME = "LiteLLM"
 NOTES = (
     "It calls OpenAI's chat and embeddings by OpenAI's SDK: these are counted.",
     "It calls Anthropic, Gemini and OpenAI's Responses API by an HTTP client of its own: **these "
-    "are not seen**. Use the SDKs, or point LiteLLM's `openai/` at a gateway.",
+    "are not seen**.",
 )
 """What docs/compatibility.md says of it."""
 

@@ -4,9 +4,7 @@ from .calls import CLAUDE, GEMINI, GPT, Plan, run, weather
 from .under import *  # noqa: F403  (the checks are the same for all)
 
 NAME = "LlamaIndex"
-NOTES = (
-    "`llama-index-llms-anthropic` does not work with anthropic 1 and newer, with us and without.",
-)
+NOTES = ("`llama-index-llms-anthropic` raises with anthropic 1.17 and 2.12, with us and without.",)
 """What docs/compatibility.md says of it."""
 
 

@@ -4,7 +4,7 @@ from .calls import GPT, Plan, run, weather
 from .under import *  # noqa: F403  (the checks are the same for all)
 
 NAME = "OpenAI's Agents SDK"
-NOTES = ("Its own traces, which go to OpenAI, are untouched.",)
+NOTES = ("Its own traces, which it sends to OpenAI, are switched off here.",)
 """What docs/compatibility.md says of it."""
 
 
