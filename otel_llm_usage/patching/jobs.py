@@ -504,7 +504,7 @@ def _forget_lines() -> None:
 def end() -> None:
     """Everything ends: what is held is settled with what is known, and all is forgotten."""
     global _now
-    backlog.counting.finish()  # among it may be the ends of some
+    backlog.counting.drain()  # among it may be the ends of some
     _now = object()
     for kept in (_held, _results):
         while kept:

@@ -25,7 +25,12 @@ BESIDE = {
     "openai": ("aiohttp", "httpx"),
     "anthropic": ("aiohttp", "boto3"),
     "google-genai": ("httpx",),
-    ("openai", "1.40.8"): ("aiohttp", OLD_HTTP),
+    ("openai", "1.40.8"): ("aiohttp", "websockets>=13", OLD_HTTP),
+    ("openai", "1.55.3"): (
+        "aiohttp",
+        "httpx",
+        "websockets>=13",
+    ),  # the first two know no extra for it
     ("anthropic", "0.40.0"): ("boto3", OLD_HTTP),
     ("google-genai", "1.0.0"): (),
 }
