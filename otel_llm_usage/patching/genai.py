@@ -39,7 +39,9 @@ class GoogleGenAI:
     def seams(self) -> list[Seam]:
         """Where the wrappers go."""
         counted = [
-            Seam("google", CLIENT, f"BaseApiClient.{method}", wrapper)
+            Seam(
+                "google", CLIENT, f"BaseApiClient.{method}", wrapper, older=(f"ApiClient.{method}",)
+            )
             for method, wrapper in (
                 ("request", self.request),
                 ("async_request", self.async_request),

@@ -72,7 +72,8 @@ def run(environment: Environment, workers: str) -> page.Result | None:
     if report.exists() and note.exists() and note.read_text() == state:
         print("unchanged:", end=" ")
         return page.Result(environment, *_versions(environment, python), *page.read(report))
-    report.unlink(missing_ok=True)
+    for old in (report, note):
+        old.unlink(missing_ok=True)
     ran = subprocess.run(
         [
             *(python, "-m", "pytest", "tests/contract/test_contract.py", "-q", "-n", workers),
