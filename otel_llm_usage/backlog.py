@@ -61,6 +61,11 @@ class Lane:
             self.running = True
             self._ring()
 
+    @property
+    def busy(self) -> bool:
+        """Whether its thread is behind."""
+        return len(self._left) > _BEHIND
+
     def later(self, function: Callable[..., object], *arguments: Any) -> None:
         """Have this done. Never raises, and waits only where too much is waiting already."""
         left = self._left
@@ -173,7 +178,8 @@ class Lane:
                     self._owner = 0
 
 
-_PORTION = 500
+_PORTION = 100
+_BEHIND = 200
 
 counting = Lane("calls", 1_000, patience=0.05)
 """Reading what was answered, pricing and counting it: ours, and quick."""
