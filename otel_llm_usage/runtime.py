@@ -99,7 +99,7 @@ class Runtime:
             exemplars=settings.exemplars,
             meter_provider=self.telemetry.meter_provider,
             provider_given="metrics" in self.telemetry.given,
-            catalogue_age=self.prices.ages,
+            catalogue_age=self._looked_at,
             budgets=self._spending.statuses,
             version=__version__,
             together=self.together,
@@ -265,6 +265,11 @@ class Runtime:
     def _budget_changed(self, status: BudgetStatus) -> None:
         if multiprocess() or (self.together is not None and self.together.shared):
             self.metrics.show_budget(status)
+
+    def _looked_at(self) -> Mapping[str, float]:
+        """Somebody looks at the metrics: are we still where they come from?"""
+        self.engine.mend()
+        return self.prices.ages()
 
     def _attribute(self) -> tuple[str, Mapping[str, str], Context]:
         place = scope.caller()

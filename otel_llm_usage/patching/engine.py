@@ -9,7 +9,7 @@ import importlib.util
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -50,6 +50,8 @@ class Engine:
     def __init__(self, seams: Iterable[Seam], on_change: Callable[[Seam, SeamState], None]) -> None:
         self.states: dict[Seam, SeamState] = dict.fromkeys(seams, "waiting")
         self._on_change = on_change
+        self._originals: dict[Seam, Any] = {}
+        """What stands there, under all wrappers."""
         self._lock = threading.RLock()
         self.active = False
 
@@ -78,6 +80,23 @@ class Engine:
                 if state == "patched":
                     guard.call("unpatch", _unwrap, self, seam)
                     self._change(seam, "removed")
+
+    def mend(self) -> None:
+        """Stand again where others have taken us off.
+
+        Who came before us and leaves puts back what was there when he came; who wraps a method in a
+        derived class hides ours in the class that it comes from. Neither tells us.
+        """
+        if not self.active:
+            return
+        with self._lock:
+            for seam, state in self.states.items():
+                if state == "patched" and guard.call("patch", self._surround, seam):
+                    logger.warning(
+                        "otel-llm-usage was taken off %s by another package, and is there again. "
+                        "Calls that passed there meanwhile were not counted.",
+                        seam.name,
+                    )
 
     def module_imported(self, module: Any) -> None:
         """A module with seams is there: wrap them. Never raises into the user's import."""
@@ -115,16 +134,28 @@ class Engine:
             if not seam.optional or hasattr(module, seam.path.partition(".")[0]):
                 self._miss(seam)
             return
-        if _ours(self, module, path) is None:
-            # switched off, it passes through: somebody may have wrapped what we wrapped
-            wrapt.wrap_object(
-                module,
-                path,
-                _Method,
-                (seam.wrapper,),
-                {"enabled": self.is_active},
-            )
+        owner, name = _owner(module, path)
+        self._originals[seam] = _innermost(getattr(owner, name))
+        self._surround(seam)
         self._change(seam, "patched")
+
+    def _surround(self, seam: Seam) -> bool:
+        """Stand wherever the original is reached without us; whether there was such a place."""
+        module = sys.modules[seam.module]
+        path = _place(seam, module)
+        if path is None:
+            return False
+        name = path.rpartition(".")[2]
+        open_ = [
+            owner
+            for owner in _owners(module, path)
+            if not _stands(self, owner, name)
+            and _innermost(getattr(owner, name)) is self._originals[seam]
+        ]
+        for owner in open_:
+            # switched off, it passes through: somebody may have wrapped what we wrapped
+            wrapt.wrap_object(owner, name, _Method, (seam.wrapper,), {"enabled": self.is_active})
+        return bool(open_)
 
     def _change(self, seam: Seam, state: SeamState) -> None:
         self.states[seam] = state
@@ -199,13 +230,41 @@ def _owner(module: Any, path: str) -> tuple[Any, str]:
     return owner, name
 
 
-def _ours(engine: Engine, module: Any, path: str) -> Any:
-    """This engine's wrapper at this place, if it is there and outermost. One left behind is idle."""
+def _owners(module: Any, path: str) -> list[Any]:
+    """The class, and those derived from it in which somebody has put a function of that name."""
     owner, name = _owner(module, path)
-    found = vars(owner).get(name)
-    # a proxy that another package has put around ours shows our attributes as its own
-    ours = type(found) is _Method and found._self_enabled == engine.is_active
-    return found if ours else None
+    owners, unseen = [owner], [owner]
+    while unseen and isinstance(owner, type):
+        for derived in unseen.pop().__subclasses__():
+            unseen.append(derived)
+            if name in vars(derived) and derived not in owners:
+                owners.append(derived)
+    return owners
+
+
+def _layers(found: Any) -> Iterator[Any]:
+    """A function and what it is wrapped around, from the outside in."""
+    seen: set[int] = set()
+    while found is not None and id(found) not in seen:
+        seen.add(id(found))
+        yield found
+        found = getattr(found, "__wrapped__", None)
+
+
+def _innermost(found: Any) -> Any:
+    *_, last = _layers(found)
+    return last
+
+
+def _is_ours(engine: Engine, layer: Any) -> bool:
+    # a proxy that another package has put around ours shows our attributes as its own; one that
+    # looked a method up in its class, and put it back there when it went, has left it bound
+    return type(layer) in (_Method, _BoundMethod) and layer._self_enabled == engine.is_active
+
+
+def _stands(engine: Engine, owner: Any, name: str) -> bool:
+    """Whether a wrapper of this engine is there, outermost or further in. One left behind is idle."""
+    return any(_is_ours(engine, layer) for layer in _layers(vars(owner).get(name)))
 
 
 def _unwrap(engine: Engine, seam: Seam) -> None:
@@ -213,18 +272,24 @@ def _unwrap(engine: Engine, seam: Seam) -> None:
     if module is None:
         return
     path = _place(seam, module) or seam.path
-    ours = _ours(engine, module, path)
-    if ours is None:
-        logger.warning(
-            "otel-llm-usage leaves its (now idle) wrapper at %s: another package wrapped it since",
-            seam.name,
-        )
-        return
-    owner, name = _owner(module, path)
-    if any(vars(base).get(name) is ours.__wrapped__ for base in getattr(owner, "__mro__", ())[1:]):
-        delattr(owner, name)  # it was inherited, and is again
-    else:
-        setattr(owner, name, ours.__wrapped__)
+    name = path.rpartition(".")[2]
+    for owner in _owners(module, path):
+        found = vars(owner).get(name)
+        if _is_ours(engine, found):
+            before = found.__wrapped__
+            if any(vars(base).get(name) is before for base in getattr(owner, "__mro__", ())[1:]):
+                delattr(owner, name)  # it was inherited, and is again
+            else:
+                setattr(owner, name, before)
+        elif _stands(engine, owner, name) or (
+            owner is _owner(module, path)[0]
+            and _innermost(found)
+            is not engine._originals.get(seam)  # it does not show what it wraps
+        ):
+            logger.warning(
+                "otel-llm-usage leaves its (now idle) wrapper at %s: another package wrapped it since",
+                seam.name,
+            )
 
 
 _engines: dict[str, list[Engine]] = {}
