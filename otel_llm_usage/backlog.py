@@ -88,8 +88,8 @@ class Lane:
 
     def finish(self) -> bool:
         """See what was left until now done. False if that cannot be, or not within some seconds."""
-        if self._owner == get_ident() or collecting():
-            return False  # within a piece of the work itself
+        if self._inside():
+            return False
         if not self.running or self.immediate:
             return self._help(PATIENCE, len(self._left))
         done = allocate_lock()
@@ -106,7 +106,7 @@ class Lane:
     def alone(self) -> Iterator[None]:
         """After all that was left until now, and while nothing else of the lane is done."""
         self.finish()
-        if self._owner == get_ident() or collecting():
+        if self._inside():
             yield
             return
         lock = self._lock
@@ -121,13 +121,17 @@ class Lane:
             self._owner = 0
             lock.release()
 
+    def _inside(self) -> bool:
+        """Whether this is within a piece of the work itself, or a collection: nothing can be waited for."""
+        return self._owner == get_ident() or collecting()
+
     def _held_up(self) -> None:
         guard.count(f"backlog.{self.name}")
         logger.warning("otel-llm-usage: %s are held up; what is shown may lack some", self.name)
 
     def _help(self, patience: float | None = None, most: int = 50) -> bool:
         """Do some of what is left here and now, if that can be."""
-        if self._owner == get_ident() or collecting():
+        if self._inside():
             return False
         lock = self._lock
         if not lock.acquire(timeout=self._patience if patience is None else patience):

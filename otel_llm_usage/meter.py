@@ -195,8 +195,7 @@ def _fault(outcome: Outcome) -> str | None:
     if not outcome.billed or outcome.status == "aborted":
         return None
     if outcome.source == "bad":
-        notes = (note for reading in outcome.readings for note in reading.notes)
-        return next((note for note in notes if note.startswith("bad_")), outcome.reason)
+        return next(filter(None, (reading.bad for reading in outcome.readings)), outcome.reason)
     return outcome.error_type or outcome.reason
 
 

@@ -149,6 +149,11 @@ class Reading(NamedTuple):
     """What contradicts itself or was unreadable, as `word` or `word:field`: `total_mismatch:2`,
     `bad_usage:prompt_tokens`, `cache_exceeds_input`. Marked, never guessed."""
 
+    @property
+    def bad(self) -> str | None:
+        """The first note of something that could not be read."""
+        return next((note for note in self.notes if note.startswith("bad_")), None)
+
 
 CostStatus = Literal["priced", "derived", "free", "prepaid", "not_billed", "partial", "unpriced"]
 

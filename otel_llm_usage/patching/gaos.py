@@ -27,7 +27,7 @@ from .observation import (
     take_whole,
     waiting,
 )
-from .tee import Tap, decoder_of, length_of, tee
+from .tee import Tap, decoder_of, length_of, read_along
 
 BASE = "google.genai._gaos.basesdk"
 HOPS = "google.genai._interactions_continuation"
@@ -183,16 +183,13 @@ class _Looked:
 
 
 def _read_along(response: Any, reader: Any, *, stream: bool) -> None:
-    """Let `reader` see what the caller reads of a response that was not read yet."""
     tap = Tap(
         reader,
         decoder_of(response),
         splitter=wire.SseSplitter() if stream else None,
         length=length_of(response),
     )
-    observed = tee(response.stream, tap)
-    if observed is not None:
-        response.stream = observed
+    read_along(response, tap)
 
 
 # later hops

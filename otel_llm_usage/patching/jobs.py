@@ -226,12 +226,9 @@ class Following:
         """All of the answer: a body, or a stream of events where none was asked for."""
         if not self.open:
             return
-        if isinstance(raw, bytes) and raw.startswith((b"data:", b"event:")):
-            splitter = wire.SseSplitter()
-            for event in (*splitter.feed(raw), splitter.rest()):
-                data, name = wire.sse_data(event)
-                if data is not None:
-                    self.event(data, name)
+        if isinstance(raw, bytes) and wire.is_events(raw):
+            for data, name in wire.events_of(raw):
+                self.event(data, name)
         else:
             guard.call("jobs", self._content, raw)
 
@@ -468,7 +465,7 @@ def _outcome(
     status: Literal["ok", "error"] = "ok" if failed is None else "error"
     if not billed:
         return Outcome(status, readings, billed=False, error_type=failed)
-    if any(note.startswith("bad_") for reading in readings for note in reading.notes):
+    if any(reading.bad for reading in readings):
         return Outcome(status, readings, "bad", error_type=failed, reason="bad_usage")
     if any(reading.usage is not None or reading.units for reading in readings):
         return Outcome(status, readings, "reported", error_type=failed)

@@ -75,9 +75,6 @@ class _Failure(NamedTuple):
         return cls(type(error).__name__, not isinstance(error, Exception))
 
 
-_EVENTS = (b"data:", b"event:")
-
-
 class Answer:
     """An answer that is read, and what comes of it."""
 
@@ -101,15 +98,12 @@ class Answer:
 
         It is a body, or a stream of events where none was asked for.
         """
-        if isinstance(raw, str) or not raw.startswith(_EVENTS):
+        if isinstance(raw, str) or not wire.is_events(raw):
             return self._body(raw)
         self._events = True
         self.call.first_chunk = self.call.first_chunk or self.call.duration
-        splitter = wire.SseSplitter()
-        for event in (*splitter.feed(raw), splitter.rest()):
-            data, name = wire.sse_data(event)
-            if data is not None:
-                guard.call("read", self._reader.event, data, name)
+        for data, name in wire.events_of(raw):
+            guard.call("read", self._reader.event, data, name)
         return self._outcome("eof", None)
 
     def _body(self, raw: bytes | str) -> Outcome:
@@ -142,7 +136,7 @@ class Answer:
         if not reader.billed:
             return Outcome(status, readings, billed=False, error_type=error_type)
         outcome = Outcome(status, readings, "reported", error_type=error_type)
-        if any(note.startswith("bad_") for reading in readings for note in reading.notes):
+        if any(reading.bad for reading in readings):
             return outcome._replace(source="bad", reason="bad_usage")
         known = [reading for reading in readings if reading.usage is not None or reading.units]
         if finished or (how == "eof" and not self._events):
@@ -290,7 +284,7 @@ def take_whole(
     request_body: RequestBody,
 ) -> None:
     """A response that was read already: its call ends here, and what it says is read later."""
-    if not isinstance(raw, bytes) or not raw.startswith(_EVENTS):
+    if not isinstance(raw, bytes) or not wire.is_events(raw):
         request_body = None  # only what may break off is ever estimated
     if jobs.goes_on(call.request):
         reader = providers.reader(call.request)

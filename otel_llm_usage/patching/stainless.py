@@ -27,7 +27,7 @@ from .observation import (
     take_whole,
     waiting,
 )
-from .tee import Filter, HidingDecoder, Tap, decoder_of, length_of, tee
+from .tee import Filter, HidingDecoder, Tap, decoder_of, length_of, read_along
 
 logger = logging.getLogger("otel_llm_usage")
 
@@ -418,10 +418,7 @@ class Stainless:
         if read:
             response._content = _read_already(observation, attempt.filter, response)
             return
-        tap = _tap(observation, attempt.filter, response, stream)
-        observed = tee(response.stream, tap)
-        if observed is not None:
-            response.stream = observed
+        read_along(response, _tap(observation, attempt.filter, response, stream))
 
 
 def _follow(following: jobs.Following, response: Any, *, stream: bool) -> None:
@@ -433,11 +430,8 @@ def _follow(following: jobs.Following, response: Any, *, stream: bool) -> None:
         following.finish("eof")
         return
     splitter, data = following.cut(stream=stream)
-    read_along: Any = following  # what a tap asks of an observation, it has
-    tap = Tap(read_along, decoder_of(response), splitter=splitter, data=data)
-    observed = tee(response.stream, tap)
-    if observed is not None:
-        response.stream = observed
+    reader: Any = following  # what a tap asks of an observation, it has
+    read_along(response, Tap(reader, decoder_of(response), splitter=splitter, data=data))
 
 
 def _tap(observation: Observation, filter_: Filter | None, response: Any, stream: bool) -> Tap:

@@ -247,6 +247,13 @@ class HidingDecoder:
         return b"".join([hidden(self._keep, event) for event in self._splitter.feed(data)])
 
 
+def read_along(response: Any, tap: Tap) -> None:
+    """Let a tap see what the caller reads of a response that was not read yet."""
+    observed = tee(response.stream, tap)
+    if observed is not None:
+        response.stream = observed
+
+
 def decoder_of(response: Any) -> wire.Decoder:
     """What undoes the content encoding of a response, if need be by the library that made it."""
     kind = type(response)

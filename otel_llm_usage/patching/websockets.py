@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from weakref import ref
 
 from .. import guard, providers
+from ..providers.values import parsed, word
 from ..records import NOTHING, Request
 from .connections import Conversation, Part, address, is_over, known
 from .engine import Seam
@@ -142,6 +143,13 @@ class _Socket(Conversation):
         self._silent.pop(key, None)
         return self._open.pop(key, None)
 
+    def end_one(self, key: str | None, message: bytes) -> None:
+        """The call that this, its last event, ends."""
+        part = self.close_one(key)
+        if part is not None:
+            part.event(message)
+            part.finish("eof")
+
     def known(self, key: str | None) -> bool:
         """Whether a call was begun for this answer, here or elsewhere."""
         return key is not None and key in self._session.begun
@@ -166,10 +174,7 @@ _CONTENT_INDEX = re.compile(rb'"content_index"\s*:\s*(\d+)').search
 
 
 def _object(message: bytes) -> Mapping[str, Any]:
-    try:
-        event = json.loads(message)
-    except (ValueError, RecursionError):
-        return NOTHING
+    event = parsed(message)
     return event if isinstance(event, Mapping) else NOTHING
 
 
@@ -177,10 +182,6 @@ def _part_of(value: Any, *path: str) -> Any:
     for name in path:
         value = value.get(name) if isinstance(value, Mapping) else None
     return value
-
-
-def _word(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
 
 
 class _Realtime(_Socket):
@@ -197,14 +198,14 @@ class _Realtime(_Socket):
         session = _object(message).get("session")
         if not isinstance(session, Mapping):
             return
-        self._model = _word(session.get("model")) or self._model
+        self._model = word(session.get("model")) or self._model
         asked = _part_of(session, "audio", "input", "transcription") or session.get(
             "input_audio_transcription"
         )
-        self._transcriber = _word(_part_of(asked, "model"))
+        self._transcriber = word(_part_of(asked, "model"))
 
     def _begins(self, message: bytes, meters: Meters) -> None:
-        key = _word(_part_of(_object(message), "response", "id"))
+        key = word(_part_of(_object(message), "response", "id"))
         if key in self._open:
             return
         part = self._response(key, meters)
@@ -217,13 +218,10 @@ class _Realtime(_Socket):
         return self.open_one(key, meters, self.request(meters, "realtime", asked, hints=hints))
 
     def _ends(self, message: bytes, meters: Meters) -> None:
-        key = _word(_part_of(_object(message), "response", "id"))
+        key = word(_part_of(_object(message), "response", "id"))
         if key not in self._open and (self.known(key) or self._response(key, meters) is None):
             return
-        part = self.close_one(key)
-        if part is not None:
-            part.event(message)
-            part.finish("eof")
+        self.end_one(key, message)
 
     def _transcribes(self, message: bytes, meters: Meters, *, begins: bool = True) -> str | None:
         """The key of the transcription that this is about, if its call is open now."""
@@ -241,16 +239,10 @@ class _Realtime(_Socket):
             part.piece()
 
     def _transcribed(self, message: bytes, meters: Meters) -> None:
-        part = self.close_one(self._transcribes(message, meters))
-        if part is not None:
-            part.event(message)
-            part.finish("eof")
+        self.end_one(self._transcribes(message, meters), message)
 
     def _not_transcribed(self, message: bytes, meters: Meters) -> None:
-        part = self.close_one(self._transcribes(message, meters, begins=False))
-        if part is not None:
-            part.event(message)
-            part.finish("eof")
+        self.end_one(self._transcribes(message, meters, begins=False), message)
 
     acts: ClassVar[Acts] = {
         b"session.created": _told_session,
@@ -272,18 +264,15 @@ class _Translation(_Socket):
 
     def _begins(self, message: bytes, meters: Meters) -> None:
         session = _object(message).get("session")
-        key = _word(_part_of(session, "id"))
-        model = self._line.model or _word(_part_of(session, "model"))
+        key = word(_part_of(session, "id"))
+        model = self._line.model or word(_part_of(session, "model"))
         part = self.open_one(key, meters, self.request(meters, "realtime.translation", model))
         if part is not None:
             part.event(message)
 
     def _ends(self, message: bytes, meters: Meters) -> None:
         for key in tuple(self._open):
-            part = self.close_one(key)
-            if part is not None:
-                part.event(message)
-                part.finish("eof")
+            self.end_one(key, message)
 
     acts: ClassVar[Acts] = {b"session.created": _begins, b"session.closed": _ends}
 
@@ -303,10 +292,10 @@ class _Responses(_Socket):
         self, response: Any, lane: str | None, raw: bytes, meters: Meters, tools: Any = None
     ) -> Part | None:
         """The first event of an answer."""
-        key = _word(_part_of(response, "id"))
+        key = word(_part_of(response, "id"))
         if key in self._open or not isinstance(response, Mapping):
             return None
-        model = _word(_part_of(response, "model"))
+        model = word(_part_of(response, "model"))
         asked = self.request(meters, "responses", model, tools=tools)
         part = self.open_one(key, meters, asked, estimated=True)
         if part is not None:
@@ -318,17 +307,14 @@ class _Responses(_Socket):
         self, response: Any, lane: str | None, raw: bytes, meters: Meters, tools: Any = None
     ) -> None:
         """Its last event."""
-        key = _word(_part_of(response, "id"))
+        key = word(_part_of(response, "id"))
         if key not in self._open and (
             self.known(key) or self.begins(response, lane, raw, meters, tools) is None
         ):
             return
-        part = self.close_one(key)
-        if self._lanes.get(lane) is part:
-            del self._lanes[lane]
-        if part is not None:
-            part.event(raw)
-            part.finish("eof")
+        if self._lanes.get(lane) is self._open.get(key):
+            self._lanes.pop(lane, None)
+        self.end_one(key, raw)
 
     def ended(self, how: How, error: BaseException | None = None) -> None:
         """See `_Socket`."""
@@ -357,17 +343,17 @@ class _Responses(_Socket):
 
     def _begins(self, message: bytes, meters: Meters) -> None:
         event = _object(message)
-        self.begins(event.get("response"), _word(event.get("stream_id")), message, meters)
+        self.begins(event.get("response"), word(event.get("stream_id")), message, meters)
 
     def _ends(self, message: bytes, meters: Meters) -> None:
         event = _object(message)
-        self.ends(event.get("response"), _word(event.get("stream_id")), message, meters)
+        self.ends(event.get("response"), word(event.get("stream_id")), message, meters)
 
     def _fails(self, message: bytes, meters: Meters) -> None:
         event = _object(message)
         if event.get("sequence_number") is None:
             return  # about something that was sent: no answer ends by it
-        part = self._lanes.pop(_word(event.get("stream_id")), None)
+        part = self._lanes.pop(word(event.get("stream_id")), None)
         for key in [key for key, one in self._open.items() if one is part]:
             self.close_one(key)
         if part is not None:
@@ -424,11 +410,11 @@ class _Live(_Responses):
 
     def _told_session(self, message: bytes, meters: Meters) -> None:
         session = _object(message).get("session")
-        key = _word(_part_of(session, "id"))
+        key = word(_part_of(session, "id"))
         if key is not None:
             self._session = _joined(self._line.origin, key)
         self._about = message
-        self._model = _word(_part_of(session, "model")) or self._model
+        self._model = word(_part_of(session, "model")) or self._model
         self._tools = _part_of(session, "delegation", "responses", "tools")
         if self.counts:
             self._feed(message)
@@ -482,7 +468,7 @@ class _Live(_Responses):
                 self.text(part, message)
             return
         event = _object(message)
-        nested, told = event.get("event"), _word(event.get("delegation_id"))
+        nested, told = event.get("event"), word(event.get("delegation_id"))
         kind, response = _part_of(nested, "type"), _part_of(nested, "response")
         if kind == "response.created":
             self._items.pop(told, None)
@@ -498,7 +484,7 @@ class _Live(_Responses):
 
     def _decided(self, message: bytes, meters: Meters) -> None:
         decision = _part_of(_object(message), "event", "decision")
-        key, model = _word(_part_of(decision, "id")), _word(_part_of(decision, "model"))
+        key, model = word(_part_of(decision, "id")), word(_part_of(decision, "model"))
         if self.known(key) and key is not None:
             return
         asked = self.request(meters, "decisions", model, stream=False)
@@ -540,12 +526,7 @@ class _Door:
         except BaseException as error:
             guard.call("observe", self._failed, connection, error)
             raise
-        socket = known.get(id(connection))
-        # by far the most messages are pieces of an answer that tell nothing new
-        if socket is None:
-            guard.call("observe", self._read, connection, message)
-        elif message.__class__ is not bytes or not message.startswith(socket.dull):
-            guard.call("observe", socket.received, message, self._meters)
+        self._see(connection, message)
         return message
 
     async def received_async(
@@ -557,13 +538,16 @@ class _Door:
         except BaseException as error:
             guard.call("observe", self._failed, connection, error)
             raise
+        self._see(connection, message)
+        return message
+
+    def _see(self, connection: Any, message: Any) -> None:
         socket = known.get(id(connection))
         # by far the most messages are pieces of an answer that tell nothing new
         if socket is None:
             guard.call("observe", self._read, connection, message)
         elif message.__class__ is not bytes or not message.startswith(socket.dull):
             guard.call("observe", socket.received, message, self._meters)
-        return message
 
     def left(self, wrapped: Wrapped, connection: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """The caller closes it: sync now, async when what this returns is awaited."""

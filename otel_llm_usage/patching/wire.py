@@ -5,7 +5,7 @@ import codecs
 import json
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 MAX_EVENT = 64 * 1024 * 1024
@@ -76,6 +76,20 @@ def sse_data(event: bytes) -> tuple[bytes | None, str | None]:
         elif field == b"event":
             name = value.decode("utf-8", "replace")
     return (b"\n".join(data) if data else None), name
+
+
+def is_events(raw: bytes) -> bool:
+    """Whether a whole body is a stream of events, where none was asked for."""
+    return raw.startswith((b"data:", b"event:"))
+
+
+def events_of(raw: bytes) -> Iterator[tuple[bytes, str | None]]:
+    """The data and the name of each event of a whole stream; comments are left out."""
+    splitter = SseSplitter()
+    for event in (*splitter.feed(raw), splitter.rest()):
+        data, name = sse_data(event)
+        if data is not None:
+            yield data, name
 
 
 class FrameSplitter:
