@@ -13,20 +13,12 @@ from typing import Any
 from opentelemetry import context as otel_context
 
 from .. import guard, scope
-from ..meter import Call, Outcome
+from ..meter import Outcome
 from ..providers import interactions
 from . import jobs, wire
 from .engine import Seam
-from .observation import (
-    How,
-    Meters,
-    OnAbort,
-    begin,
-    observe,
-    settle_failed,
-    take_whole,
-    waiting,
-)
+from .observation import Meters, begin, take_whole
+from .passage import Asked, around, around_async
 from .tee import Tap, decoder_of, length_of, read_along
 
 BASE = "google.genai._gaos.basesdk"
@@ -56,30 +48,14 @@ class Gaos:
     ) -> Any:
         """All attempts of one request."""
         asked = guard.call("describe", self._ask, args, kwargs)
-        if asked is None:
-            return wrapped(*args, **kwargs)
-        try:
-            response = wrapped(*args, **kwargs)
-        except BaseException as error:
-            asked.failed(error)
-            raise
-        asked.answered(response)
-        return response
+        return around(asked, wrapped, args, kwargs)
 
     async def do_request_async(
         self, wrapped: Callable[..., Any], client: Any, args: Any, kwargs: dict[str, Any]
     ) -> Any:
         """The same, async."""
         asked = guard.call("describe", self._ask, args, kwargs)
-        if asked is None:
-            return await wrapped(*args, **kwargs)
-        try:
-            response = await wrapped(*args, **kwargs)
-        except BaseException as error:
-            asked.failed(error)
-            raise
-        asked.answered(response)
-        return response
+        return await around_async(asked, wrapped, args, kwargs)
 
     def _ask(self, args: Any, kwargs: dict[str, Any]) -> "_Asked | _Looked | None":
         request = kwargs["request"] if "request" in kwargs else args[1]
@@ -100,59 +76,33 @@ class Gaos:
             )
             return None if following is None else _Looked(following, "stream=true" in url)
         call = begin(self._meters.meter, described)
-        if call is None:
-            return None
-        call.activate()
-        return _Asked(call, self._meters.on_abort, body)
+        return None if call is None else _Asked(call, self._meters.on_abort, body)
 
 
-class _Asked:
+class _Asked(Asked):
     """A request that is billed, and has no answer yet."""
 
-    __slots__ = ("_body", "_call", "_on_abort")
-
-    def __init__(self, call: Call, on_abort: OnAbort, body: bytes | None) -> None:
-        self._call = call
-        self._on_abort: OnAbort = on_abort
-        self._body = body
-        waiting.add(self)
+    __slots__ = ()
 
     def answered(self, response: Any) -> None:
         """The last attempt got this."""
-        waiting.discard(self)
-        self._call.deactivate()
+        self.over()
         guard.call("observe", self._read, response)
 
     def _read(self, response: Any) -> None:
         if not response.is_success:
             status = response.status_code
-            self._call.settle(
+            self.call.settle(
                 Outcome("error", billed=False, error_type=str(status), http_status=status)
             )
         elif hasattr(response, "_content"):
             whole = response.content
-            take_whole(self._call, self._on_abort, whole, response.headers, self._body)
+            take_whole(self.call, self._on_abort, whole, response.headers, self._body)
         else:
-            observation = observe(self._call, self._on_abort, self._body)
+            observation = self.observe()
             if observation is not None:
                 observation.headers(response.headers)
-                _read_along(response, observation, stream=self._call.request.stream)
-
-    def failed(self, error: BaseException) -> None:
-        """The last attempt got nothing."""
-        waiting.discard(self)
-        self._call.deactivate()
-        settle_failed(self._call, error)
-
-    def finish(self, how: How) -> None:
-        """We go, and the answer has not come: the provider may bill what was sent."""
-        waiting.discard(self)
-        observation = observe(self._call, self._on_abort, self._body)
-        if observation is not None:
-            observation.finish(how)
-
-    def disown(self) -> None:
-        """Settle nothing: the call is another process's."""
+                _read_along(response, observation, stream=self.call.request.stream)
 
 
 class _Looked:

@@ -6,6 +6,7 @@ stream methods count nothing, they only keep the caller's context for the moment
 
 import json
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from functools import partial
 from typing import Any
 
 from opentelemetry import context as otel_context
@@ -15,17 +16,8 @@ from ..meter import Call
 from ..records import NOTHING
 from . import jobs
 from .engine import Seam
-from .observation import (
-    How,
-    Meters,
-    Observation,
-    OnAbort,
-    begin,
-    observe,
-    settle_failed,
-    take_whole,
-    waiting,
-)
+from .observation import Meters, Observation, begin, settle_failed, take_whole
+from .passage import Asked, around, around_async
 
 CLIENT = "google.genai._api_client"
 
@@ -67,30 +59,14 @@ class GoogleGenAI:
     ) -> Any:
         """One plain request."""
         asked = guard.call("describe", self._ask, client, args, kwargs)
-        if asked is None:
-            return wrapped(*args, **kwargs)
-        try:
-            response = wrapped(*args, **kwargs)
-        except BaseException as error:
-            asked.failed(error)
-            raise
-        asked.answered(response)
-        return response
+        return around(asked, wrapped, args, kwargs)
 
     async def async_request(
         self, wrapped: Callable[..., Any], client: Any, args: Any, kwargs: dict[str, Any]
     ) -> Any:
         """One plain request, async."""
         asked = guard.call("describe", self._ask, client, args, kwargs)
-        if asked is None:
-            return await wrapped(*args, **kwargs)
-        try:
-            response = await wrapped(*args, **kwargs)
-        except BaseException as error:
-            asked.failed(error)
-            raise
-        asked.answered(response)
-        return response
+        return await around_async(asked, wrapped, args, kwargs)
 
     def request_streamed(
         self, wrapped: Callable[..., Any], client: Any, args: Any, kwargs: dict[str, Any]
@@ -172,10 +148,7 @@ class GoogleGenAI:
         if described is None:
             return self._follow(client, method, path)
         call = begin(self._meters.meter, described)
-        if call is None:
-            return None
-        call.activate()
-        return _Asked(call, self._meters.on_abort, body)
+        return None if call is None else _Asked(call, self._meters.on_abort, partial(_sent, body))
 
     def _begin(self, client: Any, args: Any, kwargs: dict[str, Any]) -> "_GoogleObservation | None":
         asked = self._ask(client, args, kwargs)
@@ -183,50 +156,28 @@ class GoogleGenAI:
         return None if observation is None else _GoogleObservation(observation)
 
 
-class _Asked:
+class _Asked(Asked):
     """A request that has no answer yet."""
 
-    __slots__ = ("_body", "_on_abort", "call")
-
-    def __init__(self, call: Call, on_abort: OnAbort, body: Any) -> None:
-        self.call = call
-        self._on_abort: OnAbort = on_abort
-        self._body = body
-        waiting.add(self)
-
-    def observe(self) -> Observation | None:
-        """Its answer will be a stream."""
-        waiting.discard(self)
-        return observe(self.call, self._on_abort, self._sent)
+    __slots__ = ()
 
     def answered(self, response: Any) -> None:
         """With a whole response: `SdkHttpResponse`, or its body as a dict (up to 1.20)."""
-        waiting.discard(self)
-        self.call.deactivate()
+        self.over()
         headers, body = guard.call("observe", _headers_and_body, response) or (None, "")
-        take_whole(self.call, self._on_abort, body, headers or NOTHING, self._sent)
+        take_whole(self.call, self._on_abort, body, headers or NOTHING, self._body)
 
     def failed(self, error: BaseException) -> None:
         """The request raised; what the SDK cannot read was an answer all the same."""
         observation = self.observe() if isinstance(error.__cause__, json.JSONDecodeError) else None
-        if observation is not None:
+        if observation is None:
+            super().failed(error)
+        else:
             _GoogleObservation(observation).failed(error)
-            return
-        waiting.discard(self)
-        self.call.deactivate()
-        settle_failed(self.call, error)
 
-    def finish(self, how: How) -> None:
-        """We go, and the answer has not come: the provider may bill what was sent."""
-        observation = self.observe()
-        if observation is not None:
-            observation.finish(how)
 
-    def disown(self) -> None:
-        """Settle nothing: the call is another process's."""
-
-    def _sent(self) -> bytes:
-        return json.dumps(self._body, default=str).encode()
+def _sent(body: Any) -> bytes:
+    return json.dumps(body, default=str).encode()
 
 
 class _Followed:

@@ -1,6 +1,7 @@
 """Which host is whose: provider name, price list and platform, from where a request goes."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -159,6 +160,28 @@ def locate(sdk: str, client: str, url: str, path: str) -> Place:
     if name is None:
         return Place(_of_client(sdk, client), False, address, port)
     return Place(_refined(NAMED[name], sdk, name, path), True, address, port)
+
+
+class Where(NamedTuple):
+    """Where a request goes."""
+
+    path: str
+    """As the SDK has it before it is joined with the base URL, without the query."""
+    whole: str
+    """The path as it is sent."""
+    place: Place
+
+
+@lru_cache(maxsize=2048)
+def where(sdk: str, client: str, url: str, base_url: str) -> Where:
+    """`url` is a path below `base_url`, or an absolute URL."""
+    before = url.partition("?")[0]
+    if "://" in before:
+        path = path_of(url)
+        return Where(path, path, locate(sdk, client, url, path))
+    path = "/" + before.lstrip("/")
+    whole = path_of(base_url).rstrip("/") + path
+    return Where(path, whole, locate(sdk, client, base_url, whole))
 
 
 def address_of(url: str) -> tuple[str | None, int | None]:

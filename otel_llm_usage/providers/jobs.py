@@ -15,7 +15,7 @@ from ..records import NOTHING, Reading, Request, Usage
 from . import anthropic, gemini, openai, tiers
 from .answers import reader
 from .gemini import model_name
-from .hosts import Place, locate, overridden, path_of
+from .hosts import Place, overridden, where
 from .orders import number
 from .reading import BaseReader
 from .requests import hints_of
@@ -200,29 +200,17 @@ _SHAPES: Mapping[str, tuple[str, str]] = {
 @lru_cache(maxsize=2048)
 def _target(sdk: str, method: str, url: str, base_url: str, client: str) -> _Target | None:
     method = method.upper()
-    path = _path(url)
+    path, _, place = where(sdk, client, url, base_url)
     for wanted, pattern, kind in _FOLLOWED.get(sdk, ()):
         if wanted == method:
             found = pattern.search(path)
             if found is not None:
-                place = _place(sdk, client, url, base_url, path)
                 operation, endpoint = _SHAPES[sdk]
                 if path.endswith(":asyncBatchEmbedContent"):
                     operation, endpoint = "embeddings", "embed_content"
                 model = _model_of(path) if sdk == "google" else None
                 return _Target(kind, unquote(found[1] or ""), place, operation, endpoint, model)
     return None
-
-
-def _path(url: str) -> str:
-    before = url.partition("?")[0]
-    return path_of(before) if "://" in before else "/" + before.lstrip("/")
-
-
-def _place(sdk: str, client: str, url: str, base_url: str, path: str) -> Place:
-    absolute = "://" in url.partition("?")[0]
-    base = url if absolute else str(base_url)
-    return locate(sdk, client, base, path if absolute else path_of(base).rstrip("/") + path)
 
 
 def _model_of(path: str) -> str | None:
@@ -243,12 +231,11 @@ def begun(
     """What a request asks for that begins work and is no request of `describe`: runs, videos."""
     if method.upper() != "POST":
         return None
-    path = _path(url)
+    path, _, place = where(sdk, client, url, base_url)
     found = next((row for row in _BEGUN.get(sdk, ()) if row[0].search(path) is not None), None)
     if found is None:
         return None
     _, operation, endpoint = found
-    place = _place(sdk, client, url, base_url, path)
     place = overridden(hosts, place) if hosts else place
     told = body if isinstance(body, Mapping) else NOTHING
     model = _model_of(path) if sdk == "google" else word(told.get("model"))

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from ..records import NOTHING, Request
 from . import tiers
 from .gemini import model_name
-from .hosts import ANTHROPIC, Host, Place, locate, overridden, path_of
+from .hosts import ANTHROPIC, Host, Place, overridden, where
 from .openai import tool_facts
 from .values import header, word
 
@@ -121,11 +121,7 @@ def describe(
 def _target(sdk: str, method: str, url: str, base_url: str, client: str) -> _Target | None:
     if method.upper() != "POST":
         return None
-    absolute = "://" in url.partition("?")[0]
-    base = url if absolute else str(base_url)
-    path = path_of(url) if absolute else "/" + url.partition("?")[0].lstrip("/")
-    whole = path if absolute else path_of(base).rstrip("/") + path
-    place = locate(sdk, client, base, whole)
+    path, whole, place = where(sdk, client, url, base_url)
     if sdk == "google":
         found = _google(path)
     elif sdk == "anthropic":

@@ -18,14 +18,7 @@ def _all():
     return OpenAIInstrumentor(), AnthropicInstrumentor(), GoogleGenAIInstrumentor()
 
 
-def on():
-    for one in _all():
-        one.instrument()
-
-
-def off():
-    for one in _all():
-        one.uninstrument()
+on, off = calls.switches(_all)
 
 
 def programs():

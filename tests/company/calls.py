@@ -30,6 +30,20 @@ def weather(city: str) -> str:
     return f"Sunny in {city}."
 
 
+def switches(instrumentors):
+    """How a package is put on and taken off that has an instrumentor for each SDK."""
+
+    def on():
+        for one in instrumentors():
+            one.instrument()
+
+    def off():
+        for one in instrumentors():
+            one.uninstrument()
+
+    return on, off
+
+
 def programs(sdks: tuple[str, ...]) -> dict[str, Program]:
     """The programs of these SDKs, by `sdk: what`."""
     return {f"{sdk}: {name}": program for sdk in sdks for name, program in _PROGRAMS[sdk]().items()}
