@@ -11,9 +11,8 @@ import logging
 from _thread import allocate_lock, get_ident, start_new_thread
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from queue import SimpleQueue
-from time import sleep
+from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
 from typing import Any
 
 # these are taken when this module is imported: what gevent puts in their place later would not go
@@ -24,8 +23,13 @@ logger = logging.getLogger("otel_llm_usage")
 
 Work = tuple[Callable[..., object], tuple[Any, ...]]
 
-LINGER = 0.002
-"""Seconds that a thread waits for more before it begins: it would only get in the way of the caller."""
+LINGER = 0.05
+"""Seconds between two looks of a thread at what was left: each look gets in the way of the callers, and
+costs less for each piece the more there are."""
+
+_QUIET = 20
+"""Looks at nothing, after which a thread sleeps until the bell rings: ringing it costs a caller more than
+all the rest."""
 
 PATIENCE = 5.0
 """Seconds that somebody who wants to see results waits for a piece of work that does not end."""
@@ -50,6 +54,8 @@ class Lane:
         self.running = False
         """Whether its thread is there."""
         self._rung = True  # nobody is there to hear it
+        self.busy = False
+        """Whether its thread is behind."""
         self.immediate = False
         """Do it at once: at the end of a process there is no later, and a forked one may end any time
         by `os._exit`, which asks nobody."""
@@ -61,11 +67,6 @@ class Lane:
             self.running = True
             self._ring()
 
-    @property
-    def busy(self) -> bool:
-        """Whether its thread is behind."""
-        return len(self._left) > _BEHIND
-
     def later(self, function: Callable[..., object], *arguments: Any) -> None:
         """Have this done. Never raises, and waits only where too much is waiting already."""
         left = self._left
@@ -74,12 +75,17 @@ class Lane:
             return
         if not self._rung:
             self._ring()
-        elif len(left) > self._most and not self._help() and len(left) > 10 * self._most:
-            self._drop()
+        elif len(left) > _BEHIND:
+            self._crowded(len(left))
 
     def _ring(self) -> None:
         self._rung = True
         self._bell.put(None)
+
+    def _crowded(self, waiting: int) -> None:
+        self.busy = True
+        if waiting > self._most and not self._help() and waiting > 10 * self._most:
+            self._drop()
 
     def drain(self) -> None:
         """See everything done, also what pieces leave for later, as long as that goes on."""
@@ -95,8 +101,7 @@ class Lane:
         done = allocate_lock()
         done.acquire()
         self._left.append((done.release, ()))
-        if not self._rung:
-            self._ring()
+        self._ring()  # now, not at the next look
         if done.acquire(timeout=PATIENCE):
             return True
         self._held_up()
@@ -172,14 +177,22 @@ class Lane:
     def _work(self, left: "deque[Work]", bell: "SimpleQueue[None]", lock: Any) -> None:
         while True:
             bell.get()
-            sleep(LINGER)
+            quiet = 0
+            while quiet < _QUIET:
+                with suppress(Empty):
+                    bell.get(timeout=LINGER)
+                quiet += 1
+                while left:
+                    quiet = 0
+                    # in portions: somebody may want to look
+                    with lock:
+                        self._owner = get_ident()
+                        self._do(left, _PORTION, guard.alone)
+                        self._owner = 0
+                self.busy = False
             self._rung = False  # what is left from here on rings again
-            while left:
-                # in portions: somebody may want to look
-                with lock:
-                    self._owner = get_ident()
-                    self._do(left, _PORTION, guard.alone)
-                    self._owner = 0
+            if left:
+                self._ring()
 
 
 _PORTION = 100

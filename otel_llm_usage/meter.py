@@ -28,11 +28,13 @@ class SpanHandle(Protocol):
     @property
     def sampled(self) -> bool: ...
     @property
-    def recording(self) -> bool: ...
+    def at_once(self) -> bool: ...
 
 
 class Spans(Protocol):
     """Opens a span when a call begins, closes it with the records of the call."""
+
+    tracing: bool
 
     def start(self, request: Request, agent: str, place: Any) -> Any: ...
     def attach(self, handle: Any) -> Any: ...
@@ -95,8 +97,9 @@ class Meter:
         call = Call(self, request, agent, labels)
         if self._touch is not None:
             guard.call("begin", self._touch, request, agent, labels)
-        if self.spans is not None:
-            call.span = guard.call("spans.start", self.spans.start, request, agent, place)
+        spans = self.spans
+        if spans is not None and (place or spans.tracing):
+            call.span = guard.call("spans.start", spans.start, request, agent, place)
         return call
 
     def emit(self, call: "Call", evidence: Evidence) -> None:
@@ -109,6 +112,8 @@ class Meter:
             outcome = evidence
         else:
             outcome = guard.call("observe", evidence) or _FAULT_OF_OURS
+        if call.id is None:
+            call.id = f"{_process_id}{next(_numbers):016x}"
         readings = outcome.readings or (Reading(),)
         records = [
             self._record(call, outcome, reading, index, last=reading is readings[-1])
@@ -150,7 +155,7 @@ class Meter:
     ) -> Record:
         usage = reading.usage if outcome.billed else None
         return Record(
-            id=call.id if index == 0 else f"{call.id}-{index}",
+            id=f"{call.id}-{index}" if index else str(call.id),
             time=call.time,
             request=call.request,
             status=outcome.status,
@@ -227,7 +232,8 @@ class Call:
         """What ends the time in which its span is the current one."""
         self._begun = time.perf_counter()
         self.time = time.time()
-        self.id = f"{_process_id}{next(_numbers):016x}"
+        self.id: str | None = None
+        """Of its first record; made with it, unless what is counted has an id already."""
         self.request = request
         self.agent = agent
         self.labels = labels
@@ -266,8 +272,8 @@ class Call:
     def settle(self, evidence: Evidence) -> bool:
         """End the call; False if that had happened before. Never raises, and does not wait.
 
-        What comes of it is found out by a thread of ours; but a span ends with the call, so where
-        one is recorded the answer is read here and now.
+        What comes of it is found out by a thread of ours; but where a span has to end with the call,
+        the answer is read here and now.
         """
         try:
             self._unsettled.pop()  # one atomic step decides between threads and finalisers
@@ -276,7 +282,7 @@ class Call:
         self.duration = time.perf_counter() - self._begun
         span = self.span
         # where threads compute without a pause, ours gets behind: then each reads its own answers
-        here = (span is not None and span.recording) or backlog.counting.busy
+        here = (span is not None and span.at_once) or backlog.counting.busy
         if here and not backlog.collecting():
             try:
                 records = guard.call("settle", self._meter.conclude, self, evidence)

@@ -13,6 +13,9 @@ from typing import Any, Literal, NamedTuple
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 """The empty mapping that the records share."""
 
+MAPPING = (dict, Mapping)
+"""For `isinstance`, which stops at the first that fits: `Mapping` alone runs code of Python's each time."""
+
 PICO = 10**12
 """Money is counted in whole pico-dollars (1e-12 USD): every published rate is exact in them."""
 

@@ -26,6 +26,7 @@ from .budgets.stores import MovingStore
 from .errors import ConfigurationError
 from .meter import Meter
 from .patching import Engine, Meters, Seam, SeamState
+from .patching.flushes import Flushes
 from .patching.gaos import Gaos
 from .patching.genai import GoogleGenAI
 from .patching.live import GeminiLive
@@ -105,6 +106,11 @@ class Runtime:
             together=self.together,
         )
         undo.callback(self.metrics.close)
+        spans = Spans(
+            self.telemetry.tracer_provider,
+            settings.spans,
+            provider_given="traces" in self.telemetry.given,
+        )
         self.meter = Meter(
             price=self.prices.price,
             sinks=[
@@ -112,11 +118,7 @@ class Runtime:
                 *((("budgets", self._spending),) if settings.budgets else ()),
                 ("sinks", self._tell),
             ],
-            spans=Spans(
-                self.telemetry.tracer_provider,
-                settings.spans,
-                provider_given="traces" in self.telemetry.given,
-            ),
+            spans=spans,
             touch=self.metrics.touch,
             wake=self._wake,
             attribute=self._attribute,
@@ -124,7 +126,9 @@ class Runtime:
         meters = Meters(
             self.meter, settings.on_abort, dict(settings.stream_usage), dict(settings.hosts)
         )
-        self.engine = Engine(_seams(settings.sdks, meters), self._seam_changed)
+        flushes = Flushes().seams()
+        self.engine = Engine([*_seams(settings.sdks, meters), *flushes], self._seam_changed)
+        spans.flushing_waits = lambda: all(self.engine.states[one] == "patched" for one in flushes)
 
     def start(self) -> None:
         """Wrap the SDKs, and open the `/metrics` port if there is to be one."""

@@ -1,6 +1,6 @@
 """Who pays: the labels of the calls inside a block, held in the OpenTelemetry context."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from types import TracebackType
 from typing import NamedTuple
@@ -124,9 +124,18 @@ def lent(lender: context.Context) -> context.Context:
     return loan.place
 
 
+_held = getattr(getattr(context, "_RUNTIME_CONTEXT", None), "_current_context", None)
+_current: Callable[[], context.Context] = (
+    # what `get_current` asks, too, unless the user has chosen another kind of context
+    _held.get if isinstance(_held, ContextVar) else context.get_current
+)
+
+
 def caller() -> context.Context:
     """The context in which the call was asked for that begins now."""
-    place = context.get_current()
+    place = _current()
+    if not place:
+        return place
     loan = place.get(_LOAN)
     # whoever has opened a span or a block since then makes calls of his own
     return loan.lender if isinstance(loan, _Loan) and loan.place is place else place

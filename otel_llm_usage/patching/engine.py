@@ -53,11 +53,12 @@ class Engine:
         self._originals: dict[Seam, Any] = {}
         """What stands there, under all wrappers."""
         self._lock = threading.RLock()
-        self.active = False
+        self._switch: list[bool] = []
+        """Not empty while the wrappers do anything. wrapt looks at it without running any of our code."""
 
     def install(self) -> None:
         """Wrap what is imported now, and the rest when it will be imported."""
-        self.active = True
+        self._switch[:] = [True]
         for seam in self.states:
             self._change(seam, "waiting")
         modules = dict.fromkeys(seam.module for seam in self.states)
@@ -65,13 +66,14 @@ class Engine:
         for module in (*modules, *packages):
             _when_imported(module, self)
 
-    def is_active(self) -> bool:
+    @property
+    def active(self) -> bool:
         """Whether the wrappers do anything."""
-        return self.active
+        return bool(self._switch)
 
     def remove(self) -> None:
         """Take every wrapper off again, and wait for no import any more."""
-        self.active = False
+        self._switch.clear()
         for waiting in _engines.values():
             if self in waiting:
                 waiting.remove(self)
@@ -154,7 +156,7 @@ class Engine:
         ]
         for owner in open_:
             # switched off, it passes through: somebody may have wrapped what we wrapped
-            wrapt.wrap_object(owner, name, _Method, (seam.wrapper,), {"enabled": self.is_active})
+            wrapt.wrap_object(owner, name, _Method, (seam.wrapper,), {"enabled": self._switch})
         return bool(open_)
 
     def _change(self, seam: Seam, state: SeamState) -> None:
@@ -259,7 +261,7 @@ def _innermost(found: Any) -> Any:
 def _is_ours(engine: Engine, layer: Any) -> bool:
     # a proxy that another package has put around ours shows our attributes as its own; one that
     # looked a method up in its class, and put it back there when it went, has left it bound
-    return type(layer) in (_Method, _BoundMethod) and layer._self_enabled == engine.is_active
+    return type(layer) in (_Method, _BoundMethod) and layer._self_enabled is engine._switch
 
 
 def _stands(engine: Engine, owner: Any, name: str) -> bool:

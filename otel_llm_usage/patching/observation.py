@@ -284,8 +284,6 @@ def take_whole(
     request_body: RequestBody,
 ) -> None:
     """A response that was read already: its call ends here, and what it says is read later."""
-    if not isinstance(raw, bytes) or not wire.is_events(raw):
-        request_body = None  # only what may break off is ever estimated
     if jobs.goes_on(call.request):
         reader = providers.reader(call.request)
         guard.call("read", reader.headers, headers)

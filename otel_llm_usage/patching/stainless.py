@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary, ref
 
 from .. import guard, providers
 from ..meter import Call, Outcome
+from ..records import MAPPING, NOTHING
 from . import jobs, wire
 from .engine import Seam
 from .observation import (
@@ -45,12 +46,17 @@ MODULES = {
 class _Frame:
     """One passage through `request()`: it may make several attempts and, with fallbacks, hops."""
 
-    __slots__ = ("_around", "_on_abort", "_outer", "again", "asked", "asks", "attempts")
+    __slots__ = ("_around", "_on_abort", "_outer", "again", "asked", "asks", "attempts", "first")
 
     def __init__(self, on_abort: OnAbort) -> None:
         self._on_abort: OnAbort = on_abort
         self._around = _frame.get()
-        self._outer = _attempt.get()
+        self._outer: tuple[ref[_Attempt] | None] | None = None
+        """What was the latest attempt outside, once this passage has changed that."""
+        self.first: _Attempt | None = None
+        """The attempt that was made first; later ones are found by `_attempt`."""
+        waiting.add(self)
+        _frame.set(self)
         self.attempts: list[_Attempt] = []
         """All of them, but those whose call went over to a later one."""
         self.asks = True
@@ -60,8 +66,8 @@ class _Frame:
         self.asked: tuple[str, str | None] | None = None
         """The host and the model that were asked for usage which the caller had not asked for."""
 
-    def enter(self) -> None:
-        """A passage begins."""
+    def enter_again(self) -> None:
+        """The passage is made once more."""
         waiting.add(self)
         _frame.set(self)
 
@@ -71,15 +77,30 @@ class _Frame:
         # a coroutine may be closed in another context than the one that it ran in
         if _frame.get() is self:
             _frame.set(self._around)
-            _attempt.set(self._outer)
+            if self._outer is not None:
+                _attempt.set(self._outer[0])
         for attempt in self.attempts:
             if attempt.call.attached is not None:
                 attempt.call.deactivate()
 
-    @property
-    def plain(self) -> bool:
-        """Whether there was one attempt, and a thread of ours is reading its answer."""
-        return self.asked is None and len(self.attempts) == 1 and self.attempts[0].observed
+    def follow(self, attempt: "_Attempt") -> None:
+        """It is the latest of its task."""
+        self._outer = self._outer or (_attempt.get(),)
+        _attempt.set(ref(attempt))
+
+    def left_plainly(self) -> bool:
+        """The passage is over and gave an answer; whether it is the one that is being read already."""
+        attempts = self.attempts
+        self.leave()
+        if self.asked is None and len(attempts) == 1 and attempts[0].observed:
+            self.forget()
+            return True
+        return False
+
+    def forget(self) -> None:
+        """Nobody asks for the attempts any more. They know this: a cycle would keep request bodies."""
+        self.attempts.clear()
+        self.first = None
 
     @property
     def unanswered(self) -> "list[_Attempt]":
@@ -181,19 +202,16 @@ class Stainless:
         """All attempts of one call, sync."""
         frame = _Frame(self._meters.on_abort)
         while True:
-            frame.enter()
             try:
                 answer = wrapped(*args, **kwargs)
             except BaseException as error:
+                frame.leave()
                 if guard.call("observe", self._refused_our_question, frame, error):
+                    frame.enter_again()
                     continue
                 guard.call("observe", self._failed, frame, error)
                 raise
-            finally:
-                frame.leave()
-            if frame.plain:
-                frame.attempts.clear()  # see `_answered`
-            else:
+            if not frame.left_plainly():
                 guard.call("observe", self._answered, frame, answer)
             return answer
 
@@ -203,19 +221,16 @@ class Stainless:
         """All attempts of one call, async."""
         frame = _Frame(self._meters.on_abort)
         while True:
-            frame.enter()
             try:
                 answer = await wrapped(*args, **kwargs)
             except BaseException as error:
+                frame.leave()
                 if guard.call("observe", self._refused_our_question, frame, error):
+                    frame.enter_again()
                     continue
                 guard.call("observe", self._failed, frame, error)
                 raise
-            finally:
-                frame.leave()
-            if frame.plain:
-                frame.attempts.clear()  # see `_answered`
-            else:
+            if not frame.left_plainly():
                 guard.call("observe", self._answered, frame, answer)
             return answer
 
@@ -234,7 +249,7 @@ class Stainless:
                 self._end_failed(attempt)
             else:
                 attempt.call.settle(Outcome("ok", reason="not_observed"))
-        frame.attempts.clear()  # they know the frame: a cycle would keep the bodies of requests
+        frame.forget()
 
     def _failed(self, frame: _Frame, error: BaseException) -> None:
         for attempt in frame.unanswered:
@@ -247,7 +262,7 @@ class Stainless:
                 attempt.call.settle(Outcome("error", billed=False, error_type=kind))
         for attempt in frame.attempts:
             attempt.call.deactivate()
-        frame.attempts.clear()  # see `_answered`
+        frame.forget()
 
     def _end_failed(self, attempt: _Attempt) -> None:
         """An attempt that another one followed: refused, or nobody knows."""
@@ -292,19 +307,15 @@ class Stainless:
         """One HTTP attempt."""
         options = args[0] if args else kwargs.get("options")
         retries = kwargs.get("retries_taken")
-        attempt = guard.call("describe", self._begin, client, options, retries)
-        if attempt is None:
-            return wrapped(*args, **kwargs)
-        if isinstance(attempt, jobs.Following):
-            request = wrapped(*args, **kwargs)
-            guard.call("describe", _mark, request, attempt)
-            return request
-        if attempt.filter is None:
+        mark = guard.call("describe", self._begin, client, options, retries)
+        asking = mark.filter if isinstance(mark, _Attempt) else None
+        if asking is None:
             request = wrapped(*args, **kwargs)
         else:
             with _asking_for_usage(options):
                 request = wrapped(*args, **kwargs)
-        guard.call("describe", _attach, request, attempt)
+        if mark is not None:
+            guard.call("describe", _attach, request, mark)
         return request
 
     def _begin(
@@ -312,7 +323,8 @@ class Stainless:
     ) -> "_Attempt | jobs.Following | None":
         body = options.json_data if options.extra_json is None else _effective_body(options)
         base_url, name = _known(client)
-        stream = isinstance(body, Mapping) and body.get("stream") is True
+        told = body if isinstance(body, MAPPING) else NOTHING
+        stream = told.get("stream") is True
         described = providers.describe(
             self._sdk,
             options.method,
@@ -320,7 +332,7 @@ class Stainless:
             body,
             base_url=base_url,
             client=name,
-            headers=options.headers if isinstance(options.headers, Mapping) else None,
+            headers=options.headers if isinstance(options.headers, MAPPING) else None,
             stream=stream,
             hosts=self._meters.hosts,
         )
@@ -335,13 +347,21 @@ class Stainless:
             if described is None:
                 return jobs.follow(self._meters.meter, *asked, **place)
         frame = _frame.get()
-        call = _taken_over(frame, retries) or self._meters.meter.begin(described)
+        # the first attempt of a passage takes nothing over
+        call = None if frame is not None and frame.first is None else _taken_over(frame, retries)
+        if call is None:
+            call = self._meters.meter.begin(described)
         filter_ = None
-        if stream and self._sdk == "openai" and isinstance(body, Mapping):
-            filter_ = self._filter(client, options, base_url, body, frame)
+        if stream and self._sdk == "openai":
+            filter_ = self._filter(client, options, base_url, told, frame)
         attempt = (_Lone if frame is None else _Attempt)(call, filter_, frame)
-        _attempt.set(ref(attempt))
-        if frame is not None:
+        if frame is None:
+            _attempt.set(ref(attempt))
+        else:
+            if frame.first is None:
+                frame.first = attempt
+            else:
+                frame.follow(attempt)
             frame.attempts.append(attempt)
             if call.span is not None:
                 call.activate()
@@ -387,15 +407,15 @@ class Stainless:
     def _observe(self, response: Any, stream: Any) -> None:
         request = getattr(response, "_request", None)  # `.request` raises where there is none
         attempt = request.extensions.get(KEY) if request is not None else None
-        if isinstance(attempt, jobs.Following) and response.is_success:
+        if isinstance(attempt, _Attempt):
+            if attempt.observed:
+                return
+            if 200 <= response.status_code < 300:
+                self._attend(attempt, response, stream=bool(stream))
+            else:
+                attempt.refused = response.status_code  # with middleware, refusals come here, too
+        elif isinstance(attempt, jobs.Following) and response.is_success:
             _follow(attempt, response, stream=bool(stream))
-            return
-        if not isinstance(attempt, _Attempt) or attempt.observed:
-            return
-        if response.is_success:
-            self._attend(attempt, response, stream=bool(stream))
-        else:
-            attempt.refused = response.status_code  # with middleware, refusals come here, too
 
     def _attend(self, attempt: _Attempt, response: Any, *, stream: bool) -> None:
         """Read a successful response along."""
@@ -409,7 +429,7 @@ class Stainless:
         streamed = stream or call.request.stream
         if read and not streamed:
             on_abort = self._meters.on_abort
-            take_whole(call, on_abort, response.content, response.headers, attempt.request_body)
+            take_whole(call, on_abort, response._content, response.headers, attempt.request_body)
             return
         observation = attempt.observe(self._meters.on_abort)
         if observation is None:
@@ -474,25 +494,25 @@ def _with_version(client: Any, options: Any) -> str:
     return str(options.url)
 
 
-def _mark(request: Any, following: jobs.Following) -> None:
-    request.extensions = {**request.extensions, KEY: following}
-
-
-def _attach(request: Any, attempt: _Attempt) -> None:
-    attempt.sent = True
-    attempt.request_body = getattr(request, "_content", None)
-    if attempt.filter is not None:
-        request.headers["accept-encoding"] = "identity"
-    request.extensions = {**request.extensions, KEY: attempt}
+def _attach(request: Any, mark: _Attempt | jobs.Following) -> None:
+    """Let it travel with the request to the response."""
+    if isinstance(mark, _Attempt):
+        mark.sent = True
+        mark.request_body = getattr(request, "_content", None)
+        if mark.filter is not None:
+            request.headers["accept-encoding"] = "identity"
+    request.extensions = {**request.extensions, KEY: mark}
 
 
 def _taken_over(frame: _Frame | None, retries: int | None) -> Call | None:
     """The call of the attempt before this one, if this is its retry."""
     latest = _attempt.get()
     before = None if latest is None else latest()
+    if frame is not None and (before is None or before.frame is not frame):
+        before = frame.first  # nobody followed it in this task
     if frame is not None and frame.again is not None:
         before, frame.again, retries = frame.again, None, None
-    if before is None or before.frame is not frame:
+    if before is None or before.frame is not frame or before.handed_on:
         return None
     call = before.call
     if call.seen or call.settled:
@@ -539,8 +559,8 @@ def _names_our_option(error: BaseException) -> bool:
     return "stream_options" in said or "include_usage" in said
 
 
-_texts: dict[int, tuple[Any, str]] = {}
-_MOST_URLS = 1000
+_clients: "dict[int, tuple[Any, ref[type], tuple[str, str]]]" = {}
+_MOST_CLIENTS = 1000
 
 
 def _known(client: Any) -> tuple[str, str]:
@@ -549,12 +569,13 @@ def _known(client: Any) -> tuple[str, str]:
     url = getattr(client, "_base_url", None)
     if url is None:
         url = client.base_url
-    known = _texts.get(id(url))
-    if known is None or known[0] is not url:
-        if len(_texts) >= _MOST_URLS:
-            _texts.clear()
-        known = _texts[id(url)] = (url, str(url))
-    return known[1], _client_name(type(client))
+    kind = type(client)
+    known = _clients.get(id(url))
+    if known is None or known[0] is not url or known[1]() is not kind:
+        if len(_clients) >= _MOST_CLIENTS:
+            _clients.clear()
+        known = _clients[id(url)] = (url, ref(kind), (str(url), _client_name(kind)))
+    return known[2]
 
 
 _names: "WeakKeyDictionary[type, str]" = WeakKeyDictionary()

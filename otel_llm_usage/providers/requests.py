@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from ..records import NOTHING, Request
+from ..records import MAPPING, NOTHING, Request
 from . import tiers
 from .gemini import model_name
 from .hosts import ANTHROPIC, Host, Place, overridden, where
@@ -23,6 +23,8 @@ class _Target(NamedTuple):
     model: str | None
     stream: bool
     region: str | None
+    plain: dict[tuple[str | None, bool], Request]
+    """What such a request asks for whose body says no more than a model: nearly all do."""
 
 
 _OPENAI: tuple[tuple[str, str, str], ...] = (
@@ -91,8 +93,32 @@ def describe(
     target = _target(sdk, method, url, base_url, client)
     if target is None:
         return None
+    told = body if isinstance(body, MAPPING) else NOTHING
+    if headers or hosts or target.endpoint in _HINTED or not _UNUSUAL.isdisjoint(told):
+        return _described(sdk, target, told, headers, stream, hosts)
+    asked = told.get("model")
+    usual = asked if isinstance(asked, str) else None, stream or told.get("stream") is True
+    known = target.plain.get(usual)
+    if known is None:
+        known = _described(sdk, target, told, headers, stream, hosts)
+        if len(target.plain) >= _MOST_MODELS:
+            target.plain.clear()
+        target.plain[usual] = known
+    return known
+
+
+_MOST_MODELS = 256
+
+
+def _described(
+    sdk: str,
+    target: _Target,
+    told: Mapping[str, Any],
+    headers: Mapping[str, str] | None,
+    stream: bool,
+    hosts: Mapping[str, str] | None,
+) -> Request:
     place = overridden(hosts, target.place) if hosts else target.place
-    told = body if isinstance(body, Mapping) else NOTHING
     endpoint = target.endpoint
     model = target.model
     asked = told.get("model") or (told.get("agent") if endpoint == "interactions" else None)
@@ -132,7 +158,7 @@ def _target(sdk: str, method: str, url: str, base_url: str, client: str) -> _Tar
         return None
     operation, endpoint, model, stream = found
     region = _region(place, whole, model)
-    return _Target(place, operation, endpoint, model, stream, region)
+    return _Target(place, operation, endpoint, model, stream, region, {})
 
 
 _Found = tuple[str, str, str | None, bool]
@@ -192,9 +218,10 @@ def _region(place: Place, path: str, model: str | None) -> str | None:
     return next((part for part in found.groups() if part), None) if found else None
 
 
-_HINTED = frozenset({"audio.speech", "caches.create", "images", "interactions", "responses"})
-_TELLING = frozenset({"tools", "anthropic_beta"})
+_HINTED = frozenset({"audio.speech", "caches.create", "images", "interactions"})
+_TELLING = frozenset({"tools", "anthropic_beta", "betas", "background"})
 _TIERED = frozenset({"service_tier", "serviceTier", "speed"})
+_UNUSUAL = _TELLING | _TIERED | {"inference_geo"}
 """Endpoints and keys of bodies that are worth looking for hints."""
 
 

@@ -1,7 +1,8 @@
 """One OpenTelemetry span for each call, unless somebody else's span tells of its usage already."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 from opentelemetry import context, trace
@@ -29,6 +30,7 @@ _SUPPRESSED = (_SUPPRESS_INSTRUMENTATION_KEY, "suppress_instrumentation")
 _USAGE_ELSEWHERE = "suppress_language_model_instrumentation"
 """Frameworks whose own span carries the usage set this around their calls of the SDK."""
 
+_OPENAI = frozenset({"openai", "azure.ai.openai"})
 _CALLS = frozenset({"LLM", "EMBEDDING"})
 _NOT_CALLS = frozenset(
     {"create_agent", "execute_tool", "invoke_agent", "invoke_workflow", "plan", "retrieval"}
@@ -51,24 +53,36 @@ Mode = Literal["auto", "always", "never"]
 class SpanHandle:
     """A span that tells of one call: ours, or one that was open already."""
 
-    __slots__ = ("ours", "sampled", "span", "span_id", "started", "trace_id")
+    __slots__ = ("_where", "at_once", "ours", "span", "started")
 
-    def __init__(self, span: Span, started: int, *, ours: bool) -> None:
+    def __init__(self, span: Span, started: int, *, ours: bool, at_once: bool = False) -> None:
         self.span = span
         self.ours = ours
         self.started = started
         """Nanoseconds since the epoch."""
-        where = span.get_span_context()
-        self.trace_id = trace.format_trace_id(where.trace_id) if where.is_valid else None
-        """32 hexadecimal digits, or `None` where nothing is traced."""
-        self.span_id = trace.format_span_id(where.span_id) if where.is_valid else None
-        self.sampled = where.trace_flags.sampled
-        """Whether the trace is recorded."""
+        self.at_once = at_once
+        """Whether the span has to be told what came of the call before the call returns."""
+        self._where = span.get_span_context()
 
     @property
-    def recording(self) -> bool:
-        """Whether the span takes what came of the call, and has not ended."""
-        return self.span.is_recording()
+    def traced(self) -> bool:
+        """Whether it belongs to a trace."""
+        return self._where.is_valid
+
+    @property
+    def trace_id(self) -> str | None:
+        """32 hexadecimal digits, or `None` where nothing is traced."""
+        return trace.format_trace_id(self._where.trace_id) if self.traced else None
+
+    @property
+    def span_id(self) -> str | None:
+        """16 hexadecimal digits, or `None` where nothing is traced."""
+        return trace.format_span_id(self._where.span_id) if self.traced else None
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the trace is recorded."""
+        return self._where.trace_flags.sampled
 
 
 class Spans:
@@ -85,14 +99,20 @@ class Spans:
         none. `provider_given`: the user chose the provider, so it has to work.
         """
         self._tracer: Tracer = NoOpTracer()
+        self.tracing = False
+        """Whether a span may be opened outside of any trace."""
         self._mode = mode
         self._enriched: Beside[list[Record]] = Beside()
+        self.flushing_waits: Callable[[], bool] = lambda: False
+        """Whether who flushes a batch of spans waits for those that end a little after their calls."""
+        self._processors: tuple[Any, bool] = (None, False)
         if mode != "never":
             provider = trace.get_tracer_provider() if tracer_provider is None else tracer_provider
             others.attempt("tracer_provider", lambda: self._open(provider), given=provider_given)
 
     def _open(self, provider: TracerProvider) -> None:
         self._tracer = provider.get_tracer(SCOPE, __version__)
+        self.tracing = not isinstance(self._tracer, NoOpTracer)
 
     def start(
         self, request: Request, agent: str, place: Context | None = None
@@ -103,7 +123,7 @@ class Spans:
         """
         if place is None:
             place = context.get_current()
-        if not place and isinstance(self._tracer, NoOpTracer):
+        if not place and not self.tracing:
             return None
         started = time.time_ns()
         current = trace.get_current_span(place)
@@ -113,21 +133,42 @@ class Spans:
             if _carries_usage(current, request):
                 # it may have ended by the time that we know more
                 current.set_attributes(_known(_of_agent(agent)))
-                return SpanHandle(current, started, ours=False)
+                return SpanHandle(current, started, ours=False, at_once=True)
             if context.get_value(_USAGE_ELSEWHERE, place) or others.instrumented():
                 return _onlooker(current, started)
-        span = self._tracer.start_span(
-            clean(f"{request.operation} {request.model or ''}".rstrip()),
-            context=place,
-            kind=SpanKind.CLIENT,
-            attributes=_known(_of_request(request, agent)),
-            start_time=started,
+        name, attributes = _asked(
+            request.operation,
+            request.model,
+            request.provider,
+            request.stream,
+            request.server_address,
+            request.server_port,
+            request.tier,
+            agent,
         )
-        return SpanHandle(span, started, ours=True)
+        span = self._tracer.start_span(name, place, SpanKind.CLIENT, attributes, start_time=started)
+        at_once = span.is_recording() and not self._batched(span)
+        return SpanHandle(span, started, ours=True, at_once=at_once)
+
+    def _batched(self, span: Span) -> bool:
+        """Whether nobody is told of the end of this span until the next batch is sent.
+
+        Then it may end a little after its call: nobody can tell. Any other processor may look at its
+        context, or expect it before the end of its parent.
+        """
+        # attributes of the SDK's own; a span that has none is told at once
+        processors = getattr(getattr(span, "_span_processor", None), "_span_processors", None)
+        if processors is None:
+            return False
+        known, batched = self._processors
+        if known is not processors:
+            batched = self.flushing_waits() and all(map(_sends_batches, processors))
+            self._processors = (processors, batched)
+        return batched
 
     def attach(self, handle: SpanHandle) -> object | None:
         """Make our span current while the SDK sends: what HTTP libraries trace belongs to it."""
-        if not handle.ours or handle.trace_id is None:
+        if not (handle.ours and handle.traced):
             return None
         return context.attach(trace.set_span_in_context(handle.span))
 
@@ -159,6 +200,14 @@ class Spans:
         span.end(end_time=None if end is None else max(end, handle.started))
 
 
+def _sends_batches(processor: object) -> bool:
+    kind = type(processor)  # a derived class may do more
+    return (kind.__module__, kind.__name__) == ("opentelemetry.sdk.trace.export", _BATCH_PROCESSOR)
+
+
+_BATCH_PROCESSOR = "BatchSpanProcessor"
+
+
 def _onlooker(span: Span, started: int) -> SpanHandle | None:
     """Where in a trace the call is, without a word on that span."""
     where = span.get_span_context()
@@ -167,7 +216,8 @@ def _onlooker(span: Span, started: int) -> SpanHandle | None:
 
 def suppressed(place: Context | None = None) -> bool:
     """Whether we are inside `suppress_instrumentation()`: no spans there. Money is still counted."""
-    return any(context.get_value(key, place) for key in _SUPPRESSED)
+    place = context.get_current() if place is None else place
+    return bool(place.get(_SUPPRESSED[0]) or place.get(_SUPPRESSED[1]))
 
 
 def _carries_usage(span: Span, request: Request) -> bool:
@@ -203,17 +253,31 @@ def _vendor(provider: str) -> str | None:
     return next((vendor for word, vendor in _VENDORS.items() if word in words), None)
 
 
-def _of_request(request: Request, agent: str) -> dict[str, AttributeValue | None]:
-    return {
-        "gen_ai.operation.name": request.operation,
-        "gen_ai.provider.name": request.provider,
-        "gen_ai.request.model": request.model,
-        "gen_ai.request.stream": request.stream or None,
-        "server.address": request.server_address,
-        "server.port": request.server_port if request.server_address else None,
-        "openai.request.service_tier": request.tier if _is_openai(request) else None,
-        **_of_agent(agent),
-    }
+@lru_cache(maxsize=256)
+def _asked(
+    operation: str,
+    model: str | None,
+    provider: str,
+    stream: bool,
+    address: str | None,
+    port: int | None,
+    tier: str | None,
+    agent: str,
+) -> tuple[str, dict[str, AttributeValue]]:
+    """The name of a span, and what it says of the request: mostly the same as before."""
+    attributes = _known(
+        {
+            "gen_ai.operation.name": operation,
+            "gen_ai.provider.name": provider,
+            "gen_ai.request.model": model,
+            "gen_ai.request.stream": stream or None,
+            "server.address": address,
+            "server.port": port if address else None,
+            "openai.request.service_tier": tier if provider in _OPENAI else None,
+            **_of_agent(agent),
+        }
+    )
+    return clean(f"{operation} {model or ''}".rstrip()), attributes
 
 
 def _of_agent(agent: str) -> dict[str, AttributeValue | None]:
@@ -227,7 +291,7 @@ def _of_response(records: Sequence[Record]) -> dict[str, AttributeValue | None]:
         model = record.response_model or model
         response_id = record.response_id or response_id
         finish_reasons = record.finish_reasons or finish_reasons
-    tier = last.tier if last.tier != "standard" and _is_openai(last.request) else None
+    tier = last.tier if last.tier != "standard" and last.provider in _OPENAI else None
     return {
         "gen_ai.response.model": model,
         "gen_ai.response.id": response_id,
@@ -301,10 +365,6 @@ def _one_status(statuses: set[Any]) -> str:
     if statuses & {"partial", "unpriced"}:
         return "partial"
     return "derived" if "derived" in statuses else "priced"
-
-
-def _is_openai(request: Request) -> bool:
-    return request.provider in ("openai", "azure.ai.openai")
 
 
 def _sum(counts: Iterable[int | None]) -> int | None:
