@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from functools import partial
 from numbers import Real
 from pathlib import Path
 from types import BuiltinMethodType, MethodType
 from typing import Any, Literal
-
-from opentelemetry.context import Context
 
 from . import backlog, forks, guard, prices, providers, scope
 from ._version import __version__
@@ -33,7 +32,7 @@ from .patching.live import GeminiLive
 from .patching.observation import settle_live
 from .patching.stainless import Stainless
 from .patching.websockets import OpenAISockets
-from .records import NOTHING, BudgetStatus, Cost, PricedLine, Reading, Record, Request, Sink
+from .records import BudgetStatus, Cost, PricedLine, Reading, Record, Request, Sink
 from .server import MetricsServer, SharedPort, by_default
 from .settings import Settings, aside, load, multiprocess_directory, otel_environment
 from .telemetry import otlp
@@ -121,7 +120,7 @@ class Runtime:
             spans=spans,
             touch=self.metrics.touch,
             wake=self._wake,
-            attribute=self._attribute,
+            attribute=partial(scope.attribution, self._agent),
         )
         meters = Meters(
             self.meter, settings.on_abort, dict(settings.stream_usage), dict(settings.hosts)
@@ -274,13 +273,6 @@ class Runtime:
         """Somebody looks at the metrics: are we still where they come from?"""
         self.engine.mend()
         return self.prices.ages()
-
-    def _attribute(self) -> tuple[str, Mapping[str, str], Context]:
-        place = scope.caller()
-        if not place:  # no block, no span, nothing
-            return self._agent, NOTHING, place
-        agent, labels = scope.payer(place)
-        return agent or self._agent, labels, place
 
     def _seam_changed(self, seam: Seam, state: SeamState) -> None:
         self.metrics.seam(seam.sdk, seam.name, state)

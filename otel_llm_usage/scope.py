@@ -131,11 +131,22 @@ _current: Callable[[], context.Context] = (
 )
 
 
+def attribution(otherwise: str) -> tuple[str, Mapping[str, str], context.Context]:
+    """Who pays for the call that begins now: see `payer`, with an agent for where nobody is named.
+
+    And the context in which it was asked for.
+    """
+    place = _current()
+    if not place:  # no block, no span, nothing
+        return otherwise, NOTHING, place
+    place = caller()
+    name, labels = payer(place)
+    return name or otherwise, labels, place
+
+
 def caller() -> context.Context:
     """The context in which the call was asked for that begins now."""
     place = _current()
-    if not place:
-        return place
     loan = place.get(_LOAN)
     # whoever has opened a span or a block since then makes calls of his own
     return loan.lender if isinstance(loan, _Loan) and loan.place is place else place

@@ -20,7 +20,7 @@ from otel_llm_usage import backlog, instrument
 from otel_llm_usage.providers import values
 from otel_llm_usage.testing import Records
 
-from .bench.__main__ import EVENTS, Clients
+from .bench.clients import EVENTS, Clients
 
 
 @pytest.fixture

@@ -1126,14 +1126,14 @@ def _in_bytes(shape: Shape) -> bool:
 
 OURS = {
     "the request is not understood": Ours(_failing("providers.describe"), left="nothing"),
-    "nobody knows the agent": Ours(_failing("scope.caller"), left="nothing"),
+    "nobody knows the agent": Ours(_failing("scope._current"), left="nothing"),
     "there is no reader": Ours(_failing("providers.reader"), left="record"),
     "the headers are not read": Ours(_reader("headers")),
     "the body is not read": Ours(_reader("body"), _plain, "record"),
     "an event is not read": Ours(_reader("event"), _streamed, "record"),
     "there are no readings": Ours(_reader("readings"), left="record"),
     "the end is not seen": Ours(_reader("complete", _FailsToTell), left="record"),
-    "the bytes do not pass": Ours(_failing("patching.tee.Tap._feed"), _in_bytes, "record"),
+    "the bytes do not pass": Ours(_failing("patching.tee.Tap.feed"), _in_bytes, "record"),
     "the bytes are not cut": Ours(_failing("patching.wire.SseSplitter.feed"), _in_bytes, "record"),
     "there is no price": Ours(_failing("runtime.PriceLibrary.price")),
     "there are no prices": Ours(_failing("prices.load_catalogue")),

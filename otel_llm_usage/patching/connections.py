@@ -29,7 +29,7 @@ class Part(Observation):
 
     def told(self, unit: str) -> int | Decimal | None:
         """How much of a unit was told until now."""
-        return next((one.units[unit] for one in self._reader.readings() if unit in one.units), None)
+        return next((one.units[unit] for one in self.reader.readings() if unit in one.units), None)
 
     def _outcome(self, *how: Any) -> Outcome:
         outcome = super()._outcome(*how)

@@ -78,7 +78,7 @@ class _Failure(NamedTuple):
 class Answer:
     """An answer that is read, and what comes of it."""
 
-    __slots__ = ("_events", "_on_abort", "_reader", "_request_body", "call")
+    __slots__ = ("_events", "_on_abort", "_request_body", "call", "reader")
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class Answer:
         request_body: RequestBody,
     ) -> None:
         self.call = call
-        self._reader = reader
+        self.reader = reader
         self._on_abort = on_abort
         self._request_body = request_body
         self._events = False
@@ -103,11 +103,11 @@ class Answer:
         self._events = True
         self.call.first_chunk = self.call.first_chunk or self.call.duration
         for data, name in wire.events_of(raw):
-            guard.call("read", self._reader.event, data, name)
+            guard.call("read", self.reader.event, data, name)
         return self._outcome("eof", None)
 
     def _body(self, raw: bytes | str) -> Outcome:
-        guard.call("read", self._reader.body, raw)
+        guard.call("read", self.reader.body, raw)
         return self._outcome("eof", None)
 
     def settle(self, evidence: Callable[[], Outcome]) -> None:
@@ -119,13 +119,13 @@ class Answer:
         outcome = guard.call("observe", evidence) or Outcome(
             "broken", reason="instrumentation_error"
         )
-        work = self._reader.response_id if self._reader.pending else None
+        work = self.reader.response_id if self.reader.pending else None
         # whoever leaves such a stream does not stop it
         if not jobs.hold(self.call, work, outcome._replace(status="ok", error_type=None)):
             self.call.settle(outcome)
 
     def _outcome(self, how: How, error: "_Failure | None") -> Outcome:
-        reader = self._reader
+        reader = self.reader
         readings = reader.readings()
         finished = reader.complete or (
             how == "eof" and bool(readings) and all(reading.final for reading in readings)
@@ -136,7 +136,7 @@ class Answer:
         if not reader.billed:
             return Outcome(status, readings, billed=False, error_type=error_type)
         outcome = Outcome(status, readings, "reported", error_type=error_type)
-        if any(reading.bad for reading in readings):
+        if any(reading.bad for reading in readings if reading.notes):
             return outcome._replace(source="bad", reason="bad_usage")
         known = [reading for reading in readings if reading.usage is not None or reading.units]
         if finished or (how == "eof" and not self._events):
@@ -148,7 +148,7 @@ class Answer:
     def _status(
         self, how: How, error: "_Failure | None", finished: bool
     ) -> tuple[Literal["ok", "error", "aborted", "broken"], str | None]:
-        failed = self._reader.failed
+        failed = self.reader.failed
         if failed is not None:
             return ("broken" if self._events else "error"), failed
         if finished:
@@ -169,7 +169,7 @@ class Answer:
             return outcome._replace(source="missing", reason="stream_aborted", readings=unknown)
         last = readings[-1] if readings else Reading()
         usage = providers.estimate(
-            self.call.request, self._asked(), self._reader.delivered, last.usage
+            self.call.request, self._asked(), self.reader.delivered, last.usage
         )
         if not self.call.request.stream:
             usage = usage._replace(output=None)  # the answer was not read: nobody saw its length
@@ -208,21 +208,21 @@ class Observation(Answer):
     @property
     def needs_body(self) -> bool:
         """Whether a body that is no stream of events has to be kept until its end."""
-        return self._reader.needs_body
+        return self.reader.needs_body
 
     @property
     def wants_draining(self) -> bool:
         """Whether the rest of a stream that is being left should be read in the background."""
-        return self._on_abort == "drain" and not self._done and not self._reader.complete
+        return self._on_abort == "drain" and not self._done and not self.reader.complete
 
     @property
     def text_mark(self) -> bytes | None:
         """What stands before the text in an event that holds nothing else."""
-        return self._reader.text_mark
+        return self.reader.text_mark
 
     def headers(self, headers: Mapping[str, str]) -> None:
         """The response's headers, once."""
-        guard.call("read", self._reader.headers, headers)
+        guard.call("read", self.reader.headers, headers)
 
     def event(self, data: bytes | str, name: str | None = None) -> bool:
         """The data of one event of a stream; True if it held nothing but a piece of text."""
@@ -231,12 +231,12 @@ class Observation(Answer):
         if not self._events:
             self._events = True
             self.call.chunk_arrived()
-        return bool(guard.call("read", self._reader.event, data, name))
+        return bool(guard.call("read", self.reader.event, data, name))
 
     def delivered(self, text: bytes) -> None:
         """Such an event, of which the text is known already."""
         plain = text.isascii() and b"\\" not in text
-        self._reader.delivered += len(text) if plain else providers.length(text)
+        self.reader.delivered += len(text) if plain else providers.length(text)
 
     def body(self, raw: bytes | str) -> None:
         """A whole body, and with it the end."""
@@ -284,8 +284,9 @@ def take_whole(
     request_body: RequestBody,
 ) -> None:
     """A response that was read already: its call ends here, and what it says is read later."""
-    if jobs.goes_on(call.request):
-        reader = providers.reader(call.request)
+    request = call.request
+    if (request.hints or request.endpoint in jobs.GO_ON) and jobs.goes_on(request):
+        reader = providers.reader(request)
         guard.call("read", reader.headers, headers)
         answer = Answer(call, reader, on_abort, request_body)
         answer.settle(partial(answer.whole, raw))

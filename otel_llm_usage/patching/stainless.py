@@ -71,31 +71,27 @@ class _Frame:
         waiting.add(self)
         _frame.set(self)
 
-    def leave(self) -> None:
-        """The passage is over, well or not."""
+    def leave(self) -> bool:
+        """The passage is over; whether it made one attempt, whose answer is being read already."""
         waiting.discard(self)
         # a coroutine may be closed in another context than the one that it ran in
         if _frame.get() is self:
             _frame.set(self._around)
             if self._outer is not None:
                 _attempt.set(self._outer[0])
-        for attempt in self.attempts:
+        attempts = self.attempts
+        for attempt in attempts:
             if attempt.call.attached is not None:
                 attempt.call.deactivate()
+        if self.asked is None and len(attempts) == 1 and attempts[0].observed:
+            self.attempts, self.first = [], None  # see `forget`
+            return True
+        return False
 
     def follow(self, attempt: "_Attempt") -> None:
         """It is the latest of its task."""
         self._outer = self._outer or (_attempt.get(),)
         _attempt.set(ref(attempt))
-
-    def left_plainly(self) -> bool:
-        """The passage is over and gave an answer; whether it is the one that is being read already."""
-        attempts = self.attempts
-        self.leave()
-        if self.asked is None and len(attempts) == 1 and attempts[0].observed:
-            self.forget()
-            return True
-        return False
 
     def forget(self) -> None:
         """Nobody asks for the attempts any more. They know this: a cycle would keep request bodies."""
@@ -211,7 +207,7 @@ class Stainless:
                     continue
                 guard.call("observe", self._failed, frame, error)
                 raise
-            if not frame.left_plainly():
+            if not frame.leave():
                 guard.call("observe", self._answered, frame, answer)
             return answer
 
@@ -230,7 +226,7 @@ class Stainless:
                     continue
                 guard.call("observe", self._failed, frame, error)
                 raise
-            if not frame.left_plainly():
+            if not frame.leave():
                 guard.call("observe", self._answered, frame, answer)
             return answer
 
@@ -482,7 +478,7 @@ def _read_already(observation: Observation, filter_: Filter | None, response: An
         (wire.FrameSplitter(), wire.frame_data) if framed else (wire.SseSplitter(), wire.sse_data)
     )
     tap = Tap(observation, wire.Plain(), splitter=splitter, data=data, keep=filter_)
-    return tap.feed(response.content) + tap.end()
+    return tap.take(response.content) + tap.end()
 
 
 def _with_version(client: Any, options: Any) -> str:

@@ -80,6 +80,9 @@ class _Usual:
         return end if event.find(b'"', rest) == last and event.endswith(self.closing) else 0
 
 
+_CUT = bytearray(b" ")
+"""As good as the beginning of an event: chunks have to be cut."""
+
 _PADDING = b'"obfuscation":"'
 _CLOSING = len(b'"}\r\n\r\n')
 
@@ -109,22 +112,29 @@ class Tap:
         self._data = data
         self._keep = keep
         self._usual: _Usual | None = None
+        # where chunks are the events' own bytes, one that is an event need not be cut
+        self._begun = (
+            splitter.begun if self._plain and isinstance(splitter, wire.SseSplitter) else _CUT
+        )
         self._lessons = 100
         self._blind = blind
         self._body: list[bytes] = []
         self._left_of_it = length
 
     def feed(self, chunk: bytes) -> bytes:
-        """One chunk passes. Never raises."""
+        """One chunk passes; what the caller sees of it. Where this fails, `give_up` says so."""
+        usual = self._usual
+        if usual is not None and not self._begun and (end := usual.text_end(chunk)):
+            if chunk.isascii() and chunk.find(b"\\", usual.begin, end) < 0:
+                self.observation.reader.delivered += end - usual.begin
+            else:
+                self.observation.delivered(chunk[usual.begin : end])
+            if self._keep is None:
+                return chunk
+            return chunk[:end] + usual.kept + chunk[end + len(usual.tail) :]
         # what we asked for is hidden to the end, also when the observation has been settled
         if self._keep is None and not self.observation.open:
             return chunk
-        kept = guard.call("tee", self._feed, chunk)
-        if kept is None:
-            kept, self._keep = chunk, None
-        return kept
-
-    def _feed(self, chunk: bytes) -> bytes:
         splitter = self._splitter
         if splitter is None:
             if self._left_of_it is not None:
@@ -140,6 +150,16 @@ class Tap:
         if len(events) == 1:
             return self._hide(keep, events[0])
         return b"".join([self._hide(keep, event) for event in events])
+
+    def take(self, chunk: bytes) -> bytes:
+        """`feed`, and `give_up` where that fails."""
+        kept = guard.call("tee", self.feed, chunk)
+        return self.give_up(chunk) if kept is None else kept
+
+    def give_up(self, chunk: bytes) -> bytes:
+        """We have failed at this chunk: the caller sees all of it, and of what comes."""
+        self._keep = None
+        return chunk
 
     def _read(self, events: list[bytes]) -> None:
         for event in events:
@@ -311,10 +331,13 @@ class _Tee:
 class _SyncTee(_Tee):
     def __iter__(self) -> Iterator[bytes]:
         tap = self._tap
+        feed = tap.feed
         self._rest = iter(self._inner)
         try:
             for chunk in self._rest:
-                kept = tap.feed(chunk)
+                kept = guard.call("tee", feed, chunk)
+                if kept is None:
+                    kept = tap.give_up(chunk)
                 if kept or not chunk:
                     yield kept
         except GeneratorExit:
@@ -351,10 +374,13 @@ class _SyncTee(_Tee):
 class _AsyncTee(_Tee):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         tap = self._tap
+        feed = tap.feed
         self._rest = aiter(self._inner)
         try:
             async for chunk in self._rest:
-                kept = tap.feed(chunk)
+                kept = guard.call("tee", feed, chunk)
+                if kept is None:
+                    kept = tap.give_up(chunk)
                 if kept or not chunk:
                     yield kept
         except GeneratorExit:
@@ -427,7 +453,7 @@ def _read_rest(stream: _SyncTee) -> None:
     give_up = time.monotonic() + DRAIN_SECONDS
     size = 0
     for chunk in stream._rest:
-        stream._tap.feed(chunk)
+        stream._tap.take(chunk)
         size += len(chunk)
         if size > DRAIN_BYTES or time.monotonic() > give_up:
             return
@@ -450,7 +476,7 @@ async def _read_rest_async(stream: _AsyncTee) -> None:
     size = 0
     async with asyncio.timeout(DRAIN_SECONDS):
         async for chunk in stream._rest:
-            stream._tap.feed(chunk)
+            stream._tap.take(chunk)
             size += len(chunk)
             if size > DRAIN_BYTES:
                 return

@@ -36,6 +36,11 @@ class SseSplitter:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
+    @property
+    def begun(self) -> bytearray:
+        """The beginning of an event whose end has not come yet; always the same object."""
+        return self._buffer
+
     def feed(self, chunk: bytes) -> list[bytes]:
         """See `Splitter`."""
         if not self._buffer and chunk.endswith(b"\n\n") and b"\r" not in chunk:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..records import NOTHING, Reading, Request, Usage
+from ..records import MAPPING, NOTHING, Reading, Request, Usage
 from . import tiers
 from .reading import BaseReader, error_type, note_once
 from .texts import characters
@@ -103,7 +103,7 @@ class MessagesReader(BaseReader):
             self._content = True
         elif name not in ("content_block_stop", "ping"):
             event = parsed(data)
-            if isinstance(event, Mapping):
+            if isinstance(event, MAPPING):
                 self._event(event)
         return None
 
@@ -111,15 +111,15 @@ class MessagesReader(BaseReader):
         kind = event.get("type")
         if kind == "message_start":
             message = event.get("message")
-            if isinstance(message, Mapping):
+            if isinstance(message, MAPPING):
                 self._about(message)
         elif kind == "message_delta":
             usage = event.get("usage")
-            if isinstance(usage, Mapping):
+            if isinstance(usage, MAPPING):
                 self._overlay(usage)
                 self._output_told = usage.get("output_tokens") is not None or self._output_told
             delta = event.get("delta")
-            if isinstance(delta, Mapping):
+            if isinstance(delta, MAPPING):
                 self._stopped(delta.get("stop_reason"))
         elif kind == "message_stop":
             self.complete = True
@@ -133,7 +133,7 @@ class MessagesReader(BaseReader):
         self.model = word(message.get("model")) or self.model
         self.response_id = word(message.get("id")) or self.response_id
         usage = message.get("usage")
-        if isinstance(usage, Mapping):
+        if isinstance(usage, MAPPING):
             self._overlay(usage)
         elif usage is not None:
             note_once(self.notes, "bad_usage:usage")

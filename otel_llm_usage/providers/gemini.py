@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from ..records import Reading, Request, Usage
+from ..records import MAPPING, Reading, Request, Usage
 from . import tiers
 from .kinds import Modal, split_input, split_output
 from .reading import BaseReader, error_type, last_object, note_once
@@ -206,12 +206,12 @@ class GeminiReader(BaseReader):
         for number, candidate in enumerate(mappings(answer.get("candidates"))):
             self._finished(candidate.get("finishReason"))
             grounding = candidate.get("groundingMetadata")
-            if isinstance(grounding, Mapping):
+            if isinstance(grounding, MAPPING):
                 index = candidate.get("index")
                 self._grounded(index if isinstance(index, int) else number, grounding)
             self._text(candidate)
         feedback = answer.get("promptFeedback")
-        if isinstance(feedback, Mapping):
+        if isinstance(feedback, MAPPING):
             self._finished(feedback.get("blockReason"))
         error = answer.get("error")
         if error:
@@ -219,7 +219,7 @@ class GeminiReader(BaseReader):
 
     def _text(self, candidate: Mapping[str, Any]) -> None:
         content = candidate.get("content")
-        if isinstance(content, Mapping):
+        if isinstance(content, MAPPING):
             for part in mappings(content.get("parts")):
                 if isinstance(part.get("text"), str):
                     self.delivered += len(part["text"])
@@ -229,7 +229,7 @@ class GeminiReader(BaseReader):
         said = text(data)
         if self.unacquainted() or _RARE.search(said) is not None:
             chunk = parsed(said)
-            if isinstance(chunk, Mapping):
+            if isinstance(chunk, MAPPING):
                 self.answer(chunk)
             return
         found = said.rfind('"usageMetadata"')
@@ -245,7 +245,7 @@ class GeminiReader(BaseReader):
 
     def _count(self, raw: Any) -> None:
         """Keep the last usage that counts anything, as a whole: its numbers are running totals."""
-        if not isinstance(raw, Mapping):
+        if not isinstance(raw, MAPPING):
             if raw is not None:
                 note_once(self.notes, "bad_usage:usageMetadata")
             return
@@ -456,7 +456,7 @@ def _seconds(ttl: Any) -> int | Decimal | None:
     """`"7200s"`, a number of seconds, `{"seconds": 7200}` or a `timedelta`."""
     if isinstance(ttl, timedelta):
         return quantity(_in_seconds(ttl))
-    if isinstance(ttl, Mapping):
+    if isinstance(ttl, MAPPING):
         ttl = ttl.get("seconds")
     if isinstance(ttl, str):
         ttl = parsed(ttl.removesuffix("s"))
@@ -499,7 +499,7 @@ class InteractionsReader(GeminiReader):
         if status == "failed" or answer.get("error"):
             self.failed = error_type(answer.get("error"))
         raw = answer.get("usage")
-        if isinstance(raw, Mapping):
+        if isinstance(raw, MAPPING):
             self._tools(raw)
 
     def event(self, data: bytes | str, name: str | None = None) -> None:
@@ -512,19 +512,19 @@ class InteractionsReader(GeminiReader):
             return
         if '"interaction.complete' in said or '"error"' in said:
             event = parsed(said)
-            interaction = event.get("interaction") if isinstance(event, Mapping) else None
-            if isinstance(interaction, Mapping):
+            interaction = event.get("interaction") if isinstance(event, MAPPING) else None
+            if isinstance(interaction, MAPPING):
                 self.answer(interaction)
                 self.complete = not self.pending
-            elif isinstance(event, Mapping) and event.get("error"):
+            elif isinstance(event, MAPPING) and event.get("error"):
                 self.failed = error_type(event["error"])
             return
         for piece in _PARTS.findall(said):
             self.delivered += len(piece) if "\\" not in piece else _unescaped(piece)
 
     def _begun(self, event: Any) -> None:
-        interaction = event.get("interaction") if isinstance(event, Mapping) else None
-        if isinstance(interaction, Mapping):
+        interaction = event.get("interaction") if isinstance(event, MAPPING) else None
+        if isinstance(interaction, MAPPING):
             self.response_id = word(interaction.get("id"))
             self.model = word(interaction.get("model")) or word(interaction.get("agent"))
             # what runs in the background goes on without who reads its stream

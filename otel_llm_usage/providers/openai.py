@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ..records import Reading, Request, Usage
+from ..records import MAPPING, Reading, Request, Usage
 from . import tiers
 from .kinds import NOT_TOLD, Modal, split_input, split_output
 from .reading import BaseReader, error_type, last_object, note_once
@@ -197,7 +197,7 @@ class OpenAIReader(BaseReader):
 
     def count_usage(self, raw: Any) -> None:
         """Take this usage; one without counts does not replace an earlier one."""
-        if not isinstance(raw, Mapping):
+        if not isinstance(raw, MAPPING):
             if raw is not None:
                 note_once(self.notes, "bad_usage:usage")
             return
@@ -304,7 +304,7 @@ class ChatReader(OpenAIReader):
             self._settle()
             return
         chunk = parsed(data)
-        if not isinstance(chunk, Mapping):
+        if not isinstance(chunk, MAPPING):
             return
         delivered = self.delivered
         self.answer(chunk)
@@ -347,7 +347,7 @@ def _usage_in(answer: Mapping[str, Any], choices: list[Mapping[str, Any]]) -> An
     found = answer.get("usage")
     if found is None:
         groq = answer.get("x_groq")
-        if isinstance(groq, Mapping):
+        if isinstance(groq, MAPPING):
             found = groq.get("usage")
     if found is None:
         for choice in choices:
@@ -362,7 +362,7 @@ def _characters_of(choice: Mapping[str, Any]) -> int:
     if isinstance(choice.get("text"), str):
         return len(choice["text"])
     message = choice.get("message")
-    if not isinstance(message, Mapping):
+    if not isinstance(message, MAPPING):
         return 0
     total = sum(
         len(message[key])
@@ -371,7 +371,7 @@ def _characters_of(choice: Mapping[str, Any]) -> int:
     )
     for call in mappings(message.get("tool_calls")):
         function = call.get("function")
-        if isinstance(function, Mapping) and isinstance(function.get("arguments"), str):
+        if isinstance(function, MAPPING) and isinstance(function.get("arguments"), str):
             total += len(function["arguments"])
     return total
 
@@ -408,7 +408,7 @@ class ResponsesReader(OpenAIReader):
 
     def _ended(self, answer: Mapping[str, Any], status: str | None) -> None:
         details = answer.get("incomplete_details")
-        reason = word(details.get("reason")) if isinstance(details, Mapping) else None
+        reason = word(details.get("reason")) if isinstance(details, MAPPING) else None
         if reason or status:
             self.finish_reasons = (reason or status or "",)
         error = answer.get("error")
@@ -437,22 +437,22 @@ class ResponsesReader(OpenAIReader):
 
     def _first(self, data: bytes) -> None:
         event = parsed(data)
-        response = event.get("response") if isinstance(event, Mapping) else None
-        if isinstance(response, Mapping):
+        response = event.get("response") if isinstance(event, MAPPING) else None
+        if isinstance(response, MAPPING):
             self.about(response)
             self.pending = response.get("background") is True  # goes on if the stream is cut
             self.billed = not self.pending
             self.tier = None  # it says what was asked for, not yet what was used
 
     def _terminal(self, event: Any) -> None:
-        if not isinstance(event, Mapping):
+        if not isinstance(event, MAPPING):
             return
         kind = event.get("type")
         response = event.get("response")
         if kind == "error":
             error = event.get("error")
-            self.fail(error if isinstance(error, Mapping) else event)
-        elif isinstance(response, Mapping):
+            self.fail(error if isinstance(error, MAPPING) else event)
+        elif isinstance(response, MAPPING):
             self.complete = True
             self.answer(response)
             if kind == "response.failed" and self.failed is None:
@@ -525,7 +525,7 @@ def tool_facts(tools: Any) -> dict[str, str]:
         container, model = tool.get("container"), word(tool.get("model"))
         if tool.get("type") == "image_generation" and model is not None:
             facts["image_model"] = model
-        elif tool.get("type") == "code_interpreter" and isinstance(container, Mapping):
+        elif tool.get("type") == "code_interpreter" and isinstance(container, MAPPING):
             memory = word(container.get("memory_limit"))
             if memory is not None and _MEMORY.fullmatch(memory) and memory != "1g":
                 facts["container_memory"] = memory
@@ -539,7 +539,7 @@ _MEMORY = re.compile(r"[1-9]\d{0,2}g")
 def _is_search(item: Mapping[str, Any]) -> bool:
     """Opening a page or finding in it is not a search; a call that does not tell is one."""
     action = item.get("action")
-    kind = action.get("type") if isinstance(action, Mapping) else None
+    kind = action.get("type") if isinstance(action, MAPPING) else None
     return kind in (None, "search")
 
 
@@ -573,7 +573,7 @@ class EmbeddingsReader(OpenAIReader):
     def _without_usage(self, data: bytes) -> None:
         if len(data) < 65536:
             answer = parsed(data)
-            if isinstance(answer, Mapping):
+            if isinstance(answer, MAPPING):
                 self.answer(answer)
             else:
                 self.notes.append("bad_json")
@@ -620,7 +620,7 @@ class ImagesReader(OpenAIReader):
                 break
         if not answer and len(raw) < 65536:
             small = parsed(raw)
-            if not isinstance(small, Mapping):
+            if not isinstance(small, MAPPING):
                 self.notes.append("bad_json")
                 return
             answer = dict(small)
@@ -633,7 +633,7 @@ class ImagesReader(OpenAIReader):
             self.billed = False
             return
         raw = answer.get("usage")
-        if isinstance(raw, Mapping):
+        if isinstance(raw, MAPPING):
             self.usage = image_usage(raw, self.notes)
         elif raw is not None:
             note_once(self.notes, "bad_usage:usage")
@@ -646,7 +646,7 @@ class ImagesReader(OpenAIReader):
         return asked if isinstance(asked, int) and asked > 0 else 1
 
     def _svg(self, raw: Any) -> None:
-        if not isinstance(raw, Mapping):
+        if not isinstance(raw, MAPPING):
             return
         notes: list[str] = []
         usage = usage_of(raw, notes)
@@ -661,13 +661,13 @@ class ImagesReader(OpenAIReader):
         if b".completed" not in head and b'.completed"' not in raw[-512:]:
             if b'"error"' in raw[:256]:
                 event = parsed(raw)
-                if isinstance(event, Mapping) and event.get("error"):
+                if isinstance(event, MAPPING) and event.get("error"):
                     self.fail(event["error"])
             return
         self.complete = True
         body, position = last_object(raw, b"usage")
         found = parsed_at(text(body[position:]), 0) if position >= 0 else None
-        usage = image_usage(found, self.notes) if isinstance(found, Mapping) else None
+        usage = image_usage(found, self.notes) if isinstance(found, MAPPING) else None
         if usage is None:
             self.units["images"] = int(self.units.get("images", 0)) + 1
         else:
@@ -690,13 +690,13 @@ class TranscriptionReader(OpenAIReader):
         """A body that need not be JSON."""
         self.complete = True
         answer = parsed(raw)
-        if isinstance(answer, Mapping):
+        if isinstance(answer, MAPPING):
             self.answer(answer)
 
     def answer(self, answer: Mapping[str, Any]) -> None:
         """A parsed body or the last event of a stream."""
         raw = answer.get("usage")
-        if isinstance(raw, Mapping) and (
+        if isinstance(raw, MAPPING) and (
             raw.get("type") == "duration" or ("seconds" in raw and not _present(raw, _COUNTS))
         ):
             self._seconds(raw.get("seconds"))
@@ -746,7 +746,7 @@ class SpeechReader(OpenAIReader):
             return
         self.complete = True
         event = parsed(raw)
-        if isinstance(event, Mapping):
+        if isinstance(event, MAPPING):
             self.answer(event)
 
     def answer(self, answer: Mapping[str, Any]) -> None:

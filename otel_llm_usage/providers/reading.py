@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Protocol
 
-from ..records import NOTHING, Reading, Request, Usage
+from ..records import MAPPING, NOTHING, Reading, Request, Usage
 from .values import parsed
 
 NOT_BILLED = "not_billed"
@@ -99,11 +99,11 @@ class BaseReader:
         if headers is not None:
             self.headers(headers)
         answer = parsed(raw)
-        if isinstance(answer, Mapping):
+        if isinstance(answer, MAPPING):
             self.answer(answer)
         elif isinstance(answer, list):
             for part in answer:  # Gemini streams without `alt=sse` are one array
-                if isinstance(part, Mapping):
+                if isinstance(part, MAPPING):
                     self.answer(part)
         else:
             self.notes.append("bad_json")
@@ -112,7 +112,7 @@ class BaseReader:
     def event(self, data: bytes | str, name: str | None = None) -> bool | None:
         """One event: by default a body of its own."""
         answer = parsed(data)
-        if isinstance(answer, Mapping):
+        if isinstance(answer, MAPPING):
             self.answer(answer)
         return None
 
@@ -164,7 +164,7 @@ def note_once(notes: list[str], note: str) -> None:
 
 def error_type(error: Any) -> str:
     """The type of an error object inside an answer."""
-    if isinstance(error, Mapping):
+    if isinstance(error, MAPPING):
         for key in ("type", "code", "status"):
             value = error.get(key)
             if isinstance(value, str | int) and value not in ("", True, False):

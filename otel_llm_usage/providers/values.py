@@ -1,10 +1,12 @@
 """Reading what others wrote: counts, words and JSON that may be anything; nothing here raises."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from enum import Enum
 from typing import Any
+
+from ..records import MAPPING
 
 LARGEST = 2**53
 """Counts beyond this are nonsense: JSON readers do not even agree on them."""
@@ -12,6 +14,8 @@ LARGEST = 2**53
 EMPTY: Mapping[str, Any] = {}
 
 _decoder = json.JSONDecoder()
+_scan: Callable[[str, int], tuple[Any, int]] = vars(_decoder)["scan_once"]
+_BLANK = " \t\r\n"
 
 
 def count(raw: Mapping[str, Any], key: str, notes: list[str]) -> int | None:
@@ -46,7 +50,7 @@ def section(raw: Mapping[str, Any], keys: Iterable[str], notes: list[str]) -> Ma
         value = raw.get(key)
         if value is None:
             continue
-        if isinstance(value, Mapping):
+        if isinstance(value, MAPPING):
             return value
         notes.append(f"bad_usage:{key}")
     return EMPTY
@@ -63,6 +67,8 @@ def quantity(value: Any) -> int | Decimal | None:
 
 def word(value: Any) -> str | None:
     """A non-empty string, also out of an `Enum`."""
+    if value.__class__ is str:
+        return value or None
     if isinstance(value, Enum):
         value = value.value
     return value if isinstance(value, str) and value else None
@@ -82,11 +88,19 @@ def mappings(value: Any) -> list[Mapping[str, Any]]:
     """The mappings in a list; none where it is no list."""
     if not isinstance(value, list | tuple):
         return []
-    return [item for item in value if isinstance(item, Mapping)]
+    return [item for item in value if isinstance(item, MAPPING)]
 
 
 def parsed(text: bytes | str) -> Any:
     """The JSON value, or `None` where it is none."""
+    try:
+        # most are an object in plain UTF-8: that needs a third less than to try everything
+        scanned = text if isinstance(text, str) else text.decode()
+        value, end = _scan(scanned, 0)
+        if end == len(scanned) or not scanned[end:].strip(_BLANK):
+            return value
+    except (ValueError, StopIteration, RecursionError):
+        pass
     try:
         # text, unlike bytes, is not looked through for a mark of its byte order
         return json.loads(text.removeprefix("\ufeff") if isinstance(text, str) else text)

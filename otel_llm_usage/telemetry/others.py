@@ -3,7 +3,6 @@
 import sys
 import weakref
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from .. import guard
@@ -73,18 +72,12 @@ _DEEPEST = 60
 """Frames between a method of an SDK and the request that it makes: two dozen have been seen."""
 
 
-@lru_cache(maxsize=1)
-def _imported(modules: int) -> tuple[str, ...]:
-    """Those that are there; looked for again when more `modules` are."""
-    return tuple(name for name in _INSTRUMENTATIONS if name in sys.modules)
-
-
 def instrumented() -> bool:
     """Whether one of those packages stands around the call that begins now, and so tells its usage.
 
     Its wrapper, or the stream that it has put around the SDK's, is on the stack.
     """
-    names = _imported(len(sys.modules))
+    names = [name for name in _INSTRUMENTATIONS if name in sys.modules]
     if not names:
         return False
     frame = sys._getframe(1)
