@@ -38,10 +38,12 @@ PATIENCE = 5.0
 class Lane:
     """A line of work, and the thread that does it."""
 
-    def __init__(self, name: str, most: int, *, patience: float) -> None:
-        """`most`: pieces that may wait. Who leaves more does some of the work, or waits `patience`
+    def __init__(self, name: str, many: int, most: int, *, patience: float) -> None:
+        """`many`: pieces after which whoever leaves one more does some of the work, if nobody does: where
+        threads compute without a pause, ours gets no turn. `most`: pieces after which he waits `patience`
         seconds for those who do it. Of ten times as many the oldest is dropped, counted and said."""
         self.name = name
+        self._many = many
         self._most = most
         self._patience = patience
         self._begin()
@@ -54,8 +56,6 @@ class Lane:
         self.running = False
         """Whether its thread is there."""
         self._rung = True  # nobody is there to hear it
-        self.busy = False
-        """Whether its thread is behind."""
         self.immediate = False
         """Do it at once: at the end of a process there is no later, and a forked one may end any time
         by `os._exit`, which asks nobody."""
@@ -71,11 +71,11 @@ class Lane:
         """Have this done. Never raises, and waits only where too much is waiting already."""
         left = self._left
         left.append((function, arguments))
-        if self.immediate and self._help():
+        if self.immediate and self._help(self._patience, _PORTION):
             return
         if not self._rung:
             self._ring()
-        elif len(left) > _BEHIND:
+        elif len(left) > self._many:
             self._crowded(len(left))
 
     def _ring(self) -> None:
@@ -83,8 +83,8 @@ class Lane:
         self._bell.put(None)
 
     def _crowded(self, waiting: int) -> None:
-        self.busy = True
-        if waiting > self._most and not self._help() and waiting > 10 * self._most:
+        patience = self._patience if waiting > self._most else 0.0
+        if not self._help(patience, _PORTION) and waiting > 10 * self._most:
             self._drop()
 
     def drain(self) -> None:
@@ -134,12 +134,12 @@ class Lane:
         guard.count(f"backlog.{self.name}")
         logger.warning("otel-llm-usage: %s are held up; what is shown may lack some", self.name)
 
-    def _help(self, patience: float | None = None, most: int = 50) -> bool:
+    def _help(self, patience: float, most: int) -> bool:
         """Do some of what is left here and now, if that can be."""
         if self._inside():
             return False
         lock = self._lock
-        if not lock.acquire(timeout=self._patience if patience is None else patience):
+        if not lock.acquire(timeout=patience):
             return False
         try:
             self._owner = get_ident()
@@ -189,19 +189,17 @@ class Lane:
                         self._owner = get_ident()
                         self._do(left, _PORTION, guard.alone)
                         self._owner = 0
-                self.busy = False
             self._rung = False  # what is left from here on rings again
             if left:
                 self._ring()
 
 
 _PORTION = 100
-_BEHIND = 200
 
-counting = Lane("calls", 1_000, patience=0.05)
+counting = Lane("calls", 200, 1_000, patience=0.05)
 """Reading what was answered, pricing and counting it: ours, and quick."""
 
-telling = Lane("records", 10_000, patience=0.0)
+telling = Lane("records", 10_000, 10_000, patience=0.0)
 """Handing records to sinks, which may be slow."""
 
 _collecting: set[int] = set()

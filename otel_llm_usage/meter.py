@@ -281,9 +281,7 @@ class Call:
             return False
         self.duration = time.perf_counter() - self._begun
         span = self.span
-        # where threads compute without a pause, ours gets behind: then each reads its own answers
-        here = (span is not None and span.at_once) or backlog.counting.busy
-        if here and not backlog.collecting():
+        if span is not None and span.at_once and not backlog.collecting():
             try:
                 records = guard.call("settle", self._meter.conclude, self, evidence)
             except BaseException:  # an interrupt is the caller's; the record is ours

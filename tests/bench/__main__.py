@@ -26,6 +26,8 @@ def calls(rounds: int, number: int) -> dict[str, float]:
         "span around": around,
         "in a loop": measures.in_a_loop(rounds, spans="never"),
         "in a loop, span": measures.in_a_loop(rounds, spans="auto", tracer_provider=provider),
+        "event in a loop": measures.events_in_a_loop(rounds, hidden=False),
+        "hidden event in a loop": measures.events_in_a_loop(rounds, hidden=True),
     }
     spans = {"spans": "auto", "tracer_provider": provider}
     streams = max(4, number // 20)
@@ -63,6 +65,8 @@ def report(options: argparse.Namespace) -> None:
         ("with a span", found["in a loop, span"]),
     ):
         print(f"  {name:26} {value:6.1f} µs  {value / loop:.2f} of that span")
+    for name in ("event", "hidden event"):
+        print(f"  {name + ' of a stream':26} {found[f'{name} in a loop']:6.1f} µs")
     print("around real calls of the SDKs, to a provider inside the process:")
     for name in (
         "openai chat",

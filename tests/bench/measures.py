@@ -23,10 +23,13 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.trace import Tracer
 from prometheus_client import CollectorRegistry
 
-from otel_llm_usage import instrument, uninstrument
+from otel_llm_usage import instrument, providers, uninstrument
+from otel_llm_usage.patching import wire
+from otel_llm_usage.patching.observation import observe
+from otel_llm_usage.patching.tee import Tap, _SyncTee
 from otel_llm_usage.runtime import Runtime
 
-from .clients import BODIES, Clients
+from .clients import ASKED, BODIES, EVENTS, UNASKED, Clients
 
 
 @contextmanager
@@ -164,6 +167,33 @@ def in_a_loop(rounds: int, **options: Any) -> float:
             action()
             best.append(min(timed(action, 180, runtime.flush)[0] for _ in range(rounds * 5)))
     return best[1] - best[0]
+
+
+def events_in_a_loop(rounds: int, *, hidden: bool) -> float:
+    """Microseconds that we take for one event of a stream, in a loop with nothing else."""
+    place: dict[str, Any] = {"base_url": "https://api.openai.com/v1/", "client": "OpenAI"}
+    body = {"model": "gpt-4.1", "stream": True}
+    request = providers.describe("openai", "post", "/chat/completions", body, **place)
+    keep = providers.usage_filter(
+        place["base_url"], "/chat/completions", body, client="OpenAI", override={}
+    )
+    pieces = UNASKED if hidden else ASKED
+
+    def read() -> None:
+        observation = observe(runtime.meter.begin(request), "estimate", None)
+        tap = Tap(
+            observation,
+            wire.Plain(),
+            splitter=wire.SseSplitter(),
+            keep=keep if hidden else None,
+        )
+        for _ in _SyncTee(pieces, tap):
+            pass
+
+    with watched(spans="never") as runtime:
+        read()
+        best = min(timed(read, 20, runtime.flush)[0] for _ in range(rounds * 5))
+    return best / EVENTS
 
 
 def start_up() -> tuple[float, float]:
