@@ -14,7 +14,7 @@ from .records import (
     Usage,
 )
 from .runtime import Runtime, instrument, price, uninstrument
-from .scope import agent
+from .scope import agent, attribute
 
 __all__ = [
     "Budget",
@@ -32,6 +32,7 @@ __all__ = [
     "Usage",
     "__version__",
     "agent",
+    "attribute",
     "instrument",
     "price",
     "uninstrument",

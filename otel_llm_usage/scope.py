@@ -2,12 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from types import TracebackType
-from typing import NamedTuple
+from types import MappingProxyType, TracebackType
+from typing import NamedTuple, ParamSpec, Self, TypeVar
 
 from opentelemetry import context
 
+from . import around
 from .records import NOTHING
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _AGENT = "otel_llm_usage.agent"
 _LABELS = "otel_llm_usage.labels"
@@ -20,7 +24,7 @@ PAYER = (_AGENT, _LABELS)
 class _Entry(NamedTuple):
     """One block that was entered and not yet left."""
 
-    block: "agent"
+    block: "_Block"
     before: context.Context
     """What was current when it was entered."""
     inside: context.Context
@@ -29,24 +33,19 @@ class _Entry(NamedTuple):
 _entered: ContextVar[tuple[_Entry, ...]] = ContextVar("otel_llm_usage_entered", default=())
 
 
-class agent:  # noqa: N801 (a block reads `with agent("planner"):`)
-    """Charge the calls inside the block to an agent: `with agent("planner"): ...`.
+class _Block:
+    """Says who pays for the calls inside, as a block or around a function."""
 
-    The name lives in the OpenTelemetry context, so it follows the work wherever that context goes,
-    and an inner block wins over an outer one.
-    """
+    __slots__ = ()
 
-    __slots__ = ("name",)
+    def _inside(self, before: context.Context) -> context.Context:
+        """The context of the block."""
+        raise NotImplementedError
 
-    def __init__(self, name: str) -> None:
-        if not isinstance(name, str) or not name:  # type: ignore[redundant-expr]
-            raise TypeError(f"agent() takes a name, a string that is not empty: got {name!r}")
-        self.name = name
-
-    def __enter__(self) -> "agent":
+    def __enter__(self) -> Self:
         # the object may be entered again, also in other tasks: what was before belongs to the entry
         before = context.get_current()
-        inside = context.set_value(_AGENT, self.name)
+        inside = self._inside(before)
         context.attach(inside)
         _entered.set((*_entered.get(), _Entry(self, before, inside)))
         return self
@@ -60,7 +59,7 @@ class agent:  # noqa: N801 (a block reads `with agent("planner"):`)
         """Whoever leaves the block in another context than it was entered in changes nothing there.
 
         A generator's halves may run in several contexts, and blocks in generators may overlap: then
-        the agent is that of the last block that is still open.
+        that holds which the last block says that is still open.
         """
         entries = _entered.get()
         places = [place for place, entry in enumerate(entries) if entry.block is self]
@@ -68,21 +67,85 @@ class agent:  # noqa: N801 (a block reads `with agent("planner"):`)
             return
         place = places[-1]
         left, later = entries[place], list(entries[place + 1 :])
-        outer = left.before.get(_AGENT)
+        current = context.get_current()
         if later:
             # a block that overlaps: when the one after it is left, this one is not to come back
-            later[0] = later[0]._replace(before=_with_agent(later[0].before, outer))
-        elif context.get_current() is left.inside:
+            later[0] = later[0]._replace(before=_charged_as(left.before, later[0].before))
+        elif current is left.inside:
             context.attach(left.before)
-        elif current_agent() == self.name:
-            context.attach(_with_agent(context.get_current(), outer))
+        elif all(current.get(key) is left.inside.get(key) for key in PAYER):
+            context.attach(_charged_as(left.before, current))
         _entered.set((*entries[:place], *later))
 
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        """The function, whose every call is such a block.
 
-def _with_agent(place: context.Context, name: object) -> context.Context:
-    if name is not None:
-        return context.set_value(_AGENT, name, place)
-    return context.Context({key: value for key, value in place.items() if key != _AGENT})
+        A generator's block is there while its code runs, and not between its steps: its reader's
+        calls are the reader's.
+        """
+        if isinstance(function, type) or not callable(function):
+            raise TypeError(f"{type(self).__name__}() decorates functions, not {function!r}")
+        return around.function(self, function)
+
+
+class agent(_Block):  # noqa: N801 (a block reads `with agent("planner"):`)
+    """Charge the calls inside the block to an agent: `with agent("planner"): ...`.
+
+    Or each call of a function: `@agent("planner")`, also on coroutines and generators. The name lives
+    in the OpenTelemetry context, so it follows the work wherever that context goes, and an inner block
+    wins over an outer one.
+    """
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        if not isinstance(name, str) or not name:  # type: ignore[redundant-expr]
+            raise TypeError(f"agent() takes a name, a string that is not empty: got {name!r}")
+        self.name = name
+
+    def _inside(self, before: context.Context) -> context.Context:
+        return context.set_value(_AGENT, self.name, before)
+
+
+class attribute(_Block):  # noqa: N801 (as above)
+    """Say more about the calls inside the block: `with attribute(call_type="chart", user="u1"): ...`.
+
+    Every word but `agent` becomes a label of the records (`Record.labels`), and a metric label only
+    where the setting `metric_labels` names it. An inner block adds its labels to those around it, and
+    wins where both say the same one; `None` says nothing. Values are kept as text.
+    """
+
+    __slots__ = ("agent", "labels")
+
+    def __init__(
+        self,
+        *,
+        agent: str | None = None,
+        call_type: str | None = None,
+        user: object = None,
+        session: object = None,
+        **labels: object,
+    ) -> None:
+        if agent is not None and (not isinstance(agent, str) or not agent):  # type: ignore[redundant-expr]
+            raise TypeError(f"attribute(agent=...) is a string that is not empty: got {agent!r}")
+        said = {"call_type": call_type, "user": user, "session": session, **labels}
+        self.agent = agent
+        self.labels = {name: str(value) for name, value in said.items() if value is not None}
+
+    def _inside(self, before: context.Context) -> context.Context:
+        changed = dict(before)
+        if self.agent is not None:
+            changed[_AGENT] = self.agent
+        if self.labels:
+            outer = payer(before)[1]
+            changed[_LABELS] = MappingProxyType({**outer, **self.labels})
+        return context.Context(changed)
+
+
+def _charged_as(model: context.Context, place: context.Context) -> context.Context:
+    """`place`, with who pays in `model`."""
+    kept = {key: value for key, value in place.items() if key not in PAYER}
+    return context.Context(kept | {key: model[key] for key in PAYER if key in model})
 
 
 def current_agent() -> str | None:
