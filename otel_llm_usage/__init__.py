@@ -15,6 +15,8 @@ from .records import (
 )
 from .runtime import Runtime, instrument, price, uninstrument
 from .scope import agent, attribute
+from .sums import Group, Sum
+from .tracking import UsageScope, close_tracker, get_or_create_tracker, track
 
 __all__ = [
     "Budget",
@@ -23,17 +25,23 @@ __all__ = [
     "ConfigurationError",
     "Cost",
     "CostLine",
+    "Group",
     "LLMUsageError",
     "MissingExtra",
     "Reading",
     "Record",
     "Request",
     "Runtime",
+    "Sum",
     "Usage",
+    "UsageScope",
     "__version__",
     "agent",
     "attribute",
+    "close_tracker",
+    "get_or_create_tracker",
     "instrument",
     "price",
+    "track",
     "uninstrument",
 ]

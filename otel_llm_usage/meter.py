@@ -73,10 +73,11 @@ class Meter:
         spans: Spans | None = None,
         touch: Callable[[Request, str, Mapping[str, str]], object] | None = None,
         wake: Callable[[], object] | None = None,
-        attribute: Callable[[], tuple[str, Mapping[str, str], Any]],
+        attribute: Callable[[], tuple[str, Mapping[str, str], Sequence[Any], Any]],
     ) -> None:
         """`touch` is told of each call that begins, `wake` of the first one. `attribute` says who pays:
-        the agent, the labels, and the OpenTelemetry context in which the call was asked for.
+        the agent, the labels, the scopes that gather it, and the OpenTelemetry context in which the call
+        was asked for.
 
         `sinks` are ours: they are handed each record by one thread at a time, soon after the call.
         """
@@ -93,8 +94,8 @@ class Meter:
         if self.wake is not None:
             wake, self.wake = self.wake, None
             guard.call("begin", wake)
-        agent, labels, place = self._attribute()
-        call = Call(self, request, agent, labels)
+        agent, labels, scopes, place = self._attribute()
+        call = Call(self, request, agent, labels, scopes)
         if self._touch is not None:
             guard.call("begin", self._touch, request, agent, labels)
         spans = self.spans
@@ -104,7 +105,7 @@ class Meter:
 
     def emit(self, call: "Call", evidence: Evidence) -> None:
         """From the end of a call to its records, and to everybody who takes them."""
-        self.tell(self.conclude(call, evidence))
+        self.tell(self.conclude(call, evidence), call.scopes)
 
     def conclude(self, call: "Call", evidence: Evidence) -> list[Record]:
         """The records of a call, one for each reading; its span is told, and ends."""
@@ -125,11 +126,13 @@ class Meter:
             self._say(call.request, outcome)
         return records
 
-    def tell(self, records: Sequence[Record]) -> None:
+    def tell(self, records: Sequence[Record], scopes: Sequence[Any] = ()) -> None:
         """Hand the records of a call to everybody."""
         for record in records:
             for name, sink in self._sinks:
                 guard.call(name, sink, record)
+            for scope in scopes:
+                guard.call("scopes", scope.add, record)
 
     def _say(self, request: Request, outcome: Outcome) -> None:
         """A provider's fault shows in the metrics each time, and in the log once."""
@@ -218,13 +221,19 @@ class Call:
         "id",
         "labels",
         "request",
+        "scopes",
         "seen",
         "span",
         "time",
     )
 
     def __init__(
-        self, meter: Meter, request: Request, agent: str, labels: Mapping[str, str]
+        self,
+        meter: Meter,
+        request: Request,
+        agent: str,
+        labels: Mapping[str, str],
+        scopes: Sequence[Any],
     ) -> None:
         self._meter = meter
         self._unsettled = [True]
@@ -237,6 +246,7 @@ class Call:
         self.request = request
         self.agent = agent
         self.labels = labels
+        self.scopes = scopes
         self.span: SpanHandle | None = None
         self.duration: float | None = None
         """Seconds until it ended."""
@@ -287,7 +297,7 @@ class Call:
             except BaseException:  # an interrupt is the caller's; the record is ours
                 backlog.counting.later(self._meter.emit, self, evidence)
                 raise
-            backlog.counting.later(self._meter.tell, records or ())
+            backlog.counting.later(self._meter.tell, records or (), self.scopes)
         else:
             backlog.counting.later(self._meter.emit, self, evidence)
         return True

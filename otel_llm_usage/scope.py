@@ -3,28 +3,29 @@
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from types import MappingProxyType, TracebackType
-from typing import NamedTuple, ParamSpec, Self, TypeVar
+from typing import NamedTuple, ParamSpec, Protocol, Self, TypeVar
 
 from opentelemetry import context
 
 from . import around
-from .records import NOTHING
+from .records import NOTHING, Record
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _AGENT = "otel_llm_usage.agent"
 _LABELS = "otel_llm_usage.labels"
+_SCOPES = "otel_llm_usage.scopes"
 _LOAN = "otel_llm_usage.loan"
 
-PAYER = (_AGENT, _LABELS)
+PAYER = (_AGENT, _LABELS, _SCOPES)
 """What of a context says who pays."""
 
 
 class _Entry(NamedTuple):
     """One block that was entered and not yet left."""
 
-    block: "_Block"
+    block: "Block"
     before: context.Context
     """What was current when it was entered."""
     inside: context.Context
@@ -33,7 +34,7 @@ class _Entry(NamedTuple):
 _entered: ContextVar[tuple[_Entry, ...]] = ContextVar("otel_llm_usage_entered", default=())
 
 
-class _Block:
+class Block:
     """Says who pays for the calls inside, as a block or around a function."""
 
     __slots__ = ()
@@ -88,7 +89,7 @@ class _Block:
         return around.function(self, function)
 
 
-class agent(_Block):  # noqa: N801 (a block reads `with agent("planner"):`)
+class agent(Block):  # noqa: N801 (a block reads `with agent("planner"):`)
     """Charge the calls inside the block to an agent: `with agent("planner"): ...`.
 
     Or each call of a function: `@agent("planner")`, also on coroutines and generators. The name lives
@@ -107,7 +108,7 @@ class agent(_Block):  # noqa: N801 (a block reads `with agent("planner"):`)
         return context.set_value(_AGENT, self.name, before)
 
 
-class attribute(_Block):  # noqa: N801 (as above)
+class attribute(Block):  # noqa: N801 (as above)
     """Say more about the calls inside the block: `with attribute(call_type="chart", user="u1"): ...`.
 
     Every word but `agent` becomes a label of the records (`Record.labels`), and a metric label only
@@ -140,6 +141,29 @@ class attribute(_Block):  # noqa: N801 (as above)
             outer = payer(before)[1]
             changed[_LABELS] = MappingProxyType({**outer, **self.labels})
         return context.Context(changed)
+
+
+class Scope(Protocol):
+    """What gathers the calls of a block."""
+
+    def add(self, record: Record) -> None: ...
+
+
+def charged_to(scope: Scope, labels: Mapping[str, str], before: context.Context) -> context.Context:
+    """The context in which calls belong to a scope, too, and have its labels."""
+    changed = dict(before)
+    outer = scopes(before)
+    if not any(one is scope for one in outer):
+        changed[_SCOPES] = (*outer, scope)
+    if labels:
+        changed[_LABELS] = MappingProxyType({**payer(before)[1], **labels})
+    return context.Context(changed)
+
+
+def scopes(place: context.Context) -> tuple[Scope, ...]:
+    """The scopes around a call that is made there, the outermost first."""
+    found = place.get(_SCOPES)
+    return found if isinstance(found, tuple) else ()
 
 
 def _charged_as(model: context.Context, place: context.Context) -> context.Context:
@@ -181,11 +205,14 @@ def lent(lender: context.Context) -> context.Context:
     Everything else stays the reader's: a lazy stream may run the reader's own functions.
     """
     loan = _Loan(lender)
-    for key in (_AGENT, _LABELS):
+    for key in PAYER:
         if key in lender:
             loan.place = context.set_value(key, lender[key], loan.place)
     return loan.place
 
+
+Attribution = tuple[str, Mapping[str, str], tuple[Scope, ...], context.Context]
+"""The agent, the labels, the scopes around, and the context in which the call was asked for."""
 
 _held = getattr(getattr(context, "_RUNTIME_CONTEXT", None), "_current_context", None)
 _current: Callable[[], context.Context] = (
@@ -194,17 +221,14 @@ _current: Callable[[], context.Context] = (
 )
 
 
-def attribution(otherwise: str) -> tuple[str, Mapping[str, str], context.Context]:
-    """Who pays for the call that begins now: see `payer`, with an agent for where nobody is named.
-
-    And the context in which it was asked for.
-    """
+def attribution(otherwise: str) -> Attribution:
+    """Who pays for the call that begins now, with an agent for where nobody is named."""
     place = _current()
     if not place:  # no block, no span, nothing
-        return otherwise, NOTHING, place
+        return otherwise, NOTHING, (), place
     place = caller()
     name, labels = payer(place)
-    return name or otherwise, labels, place
+    return name or otherwise, labels, scopes(place), place
 
 
 def caller() -> context.Context:

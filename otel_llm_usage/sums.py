@@ -1,0 +1,331 @@
+"""Sums of records: how many calls, tokens, dollars and seconds, in all and for each of what they differ in.
+
+Exact and bounded: what is kept of a record is added to the sum of its group, and groups are the calls
+that share call type, agent, provider, model and operation. Of more groups than may be, the last one
+takes the rest.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from .records import INPUT_KINDS, KINDS, OUTPUT_KINDS, Cost, Record, Usage, dollars
+
+OTHER = "other"
+"""What stands for the values of a group beyond the bound."""
+UNKNOWN = "unknown"
+
+_NO_PRICE = frozenset({"partial", "unpriced"})
+_EMBEDDINGS = "embeddings"
+
+
+class Group(NamedTuple):
+    """What the calls of one sum have in common."""
+
+    call_type: str
+    """The label `call_type`; empty where none was said."""
+    agent: str
+    provider: str
+    model: str
+    """The model that answered, else the one that was asked for."""
+    operation: str
+
+    @classmethod
+    def of(cls, record: Record) -> "Group":
+        """The group of a record."""
+        return cls(
+            record.labels.get("call_type", ""),
+            record.agent,
+            record.provider,
+            record.model,
+            record.operation,
+        )
+
+
+_REST = Group(OTHER, OTHER, OTHER, OTHER, OTHER)
+
+
+class Sum:
+    """The sum of some records. It grows while calls end; `+` makes a new one."""
+
+    __slots__ = (
+        "aborted",
+        "calls",
+        "embedding_tokens",
+        "failures",
+        "longest",
+        "missing",
+        "pico",
+        "seconds",
+        "shortest",
+        "successes",
+        "timed",
+        "tokens",
+        "unpriced",
+    )
+
+    def __init__(self) -> None:
+        self.calls = 0
+        """Requests to providers; several billed entries of one answer are one."""
+        self.successes = 0
+        self.failures = 0
+        """Requests that failed, and streams that broke off."""
+        self.aborted = 0
+        """Streams that the caller left early."""
+        self.tokens = [0] * len(KINDS)
+        """By kind, in the order of `Usage`: each token once."""
+        self.embedding_tokens = 0
+        """Those of `input` that were embedded."""
+        self.pico = 0
+        """Pico-dollars of all that has a price."""
+        self.unpriced = 0
+        """Records of which at least a part has no known price: their dollars are not in the sum."""
+        self.missing = 0
+        """Calls that may have been billed, and of which nobody said how many tokens."""
+        self.seconds = 0.0
+        """All durations together."""
+        self.shortest: float | None = None
+        self.longest: float | None = None
+        self.timed = 0
+        """Calls whose duration is known."""
+
+    def add(self, record: Record) -> None:
+        """Count one record."""
+        if record.usage is not None:
+            self._add_tokens(record.usage, record.operation)
+        cost = record.cost
+        if cost.status in _NO_PRICE:
+            self.unpriced += 1
+        self.pico += _known(cost)
+        # the later entries of one answer have ids like "<32 digits>-1"
+        if record.id[32:33] == "-":
+            return
+        self.calls += 1
+        if record.status == "ok":
+            self.successes += 1
+        elif record.status == "aborted":
+            self.aborted += 1
+        else:
+            self.failures += 1
+        if record.usage is None and not record.units and cost.status in _NO_PRICE:
+            self.missing += 1
+        if record.duration is not None:
+            self._add_seconds(record.duration, record.duration, record.duration, 1)
+
+    def _add_tokens(self, usage: Usage, operation: str) -> None:
+        tokens = self.tokens
+        for place, count in enumerate(usage):
+            if count:
+                tokens[place] += count
+        if operation == _EMBEDDINGS:
+            self.embedding_tokens += sum(filter(None, usage))
+
+    def _add_seconds(self, all_: float, shortest: float, longest: float, times: int) -> None:
+        self.seconds += all_
+        self.timed += times
+        self.shortest = shortest if self.shortest is None else min(self.shortest, shortest)
+        self.longest = longest if self.longest is None else max(self.longest, longest)
+
+    def merge(self, other: "Sum") -> None:
+        """Add another sum to this one."""
+        for name in _COUNTS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.tokens = [
+            mine + theirs for mine, theirs in zip(self.tokens, other.tokens, strict=True)
+        ]
+        if other.shortest is not None and other.longest is not None:
+            self._add_seconds(other.seconds, other.shortest, other.longest, other.timed)
+
+    def __add__(self, other: "Sum") -> "Sum":
+        made = Sum()
+        made.merge(self)
+        made.merge(other)
+        return made
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sum) and self.to_dict() == other.to_dict()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<Sum of {self.calls} calls: {self.total_tokens} tokens, {self.cost_text}>"
+
+    # ------------------------------------------------------------ what it tells
+
+    def tokens_of(self, kind: str) -> int:
+        """Tokens of one kind of `Usage`."""
+        return self.tokens[KINDS.index(kind)]
+
+    @property
+    def by_kind(self) -> dict[str, int]:
+        """The kinds of which there are any: `{"input": 120, "output": 80}`."""
+        return {kind: count for kind, count in zip(KINDS, self.tokens, strict=True) if count}
+
+    @property
+    def input_tokens(self) -> int:
+        """All of the input side, caches and embeddings included."""
+        return sum(map(self.tokens_of, INPUT_KINDS))
+
+    @property
+    def output_tokens(self) -> int:
+        """All of the output side, reasoning included."""
+        return sum(map(self.tokens_of, OUTPUT_KINDS))
+
+    @property
+    def reasoning_tokens(self) -> int:
+        """Those of the output that were thought and not shown."""
+        return self.tokens_of("reasoning")
+
+    @property
+    def cached_tokens(self) -> int:
+        """Those of the input that were read from caches."""
+        return sum(self.tokens_of(kind) for kind in KINDS if kind.startswith("cache_read"))
+
+    @property
+    def total_tokens(self) -> int:
+        """Everything billed."""
+        return sum(self.tokens)
+
+    @property
+    def cost_usd(self) -> Decimal | None:
+        """US dollars, exact; `None` while any record has no known price, see `known_cost_usd`."""
+        return None if self.unpriced else dollars(self.pico)
+
+    @property
+    def known_cost_usd(self) -> Decimal:
+        """US dollars of what has a price: the cost, or its lower bound."""
+        return dollars(self.pico)
+
+    @property
+    def cost_text(self) -> str:
+        """The cost for people: `$0.0123`, or `at least $0.0123 (1 unpriced)`."""
+        shown = f"${self.known_cost_usd:f}"
+        return shown if not self.unpriced else f"at least {shown} ({self.unpriced} unpriced)"
+
+    @property
+    def average_seconds(self) -> float | None:
+        """Of a call whose duration is known."""
+        return self.seconds / self.timed if self.timed else None
+
+    @property
+    def average_tokens(self) -> float | None:
+        """Of a call."""
+        return self.total_tokens / self.calls if self.calls else None
+
+    @property
+    def average_cost_usd(self) -> Decimal | None:
+        """Of a call; `None` where the cost is not known."""
+        cost = self.cost_usd
+        return None if cost is None or not self.calls else cost / self.calls
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON; dollars as text, exact."""
+        return {
+            "calls": self.calls,
+            "successes": self.successes,
+            "failures": self.failures,
+            "aborted": self.aborted,
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "reasoning_tokens": self.reasoning_tokens,
+            "cached_tokens": self.cached_tokens,
+            "embedding_tokens": self.embedding_tokens,
+            "total_tokens": self.total_tokens,
+            "tokens": self.by_kind,
+            "cost_usd": _text(self.cost_usd),
+            "known_cost_usd": _text(self.known_cost_usd),
+            "unpriced": self.unpriced,
+            "missing_usage": self.missing,
+            "seconds": self.seconds,
+            "average_seconds": self.average_seconds,
+            "shortest_seconds": self.shortest,
+            "longest_seconds": self.longest,
+            "average_tokens": self.average_tokens,
+            "average_cost_usd": _text(self.average_cost_usd),
+        }
+
+
+_COUNTS = (
+    "calls",
+    "successes",
+    "failures",
+    "aborted",
+    "embedding_tokens",
+    "pico",
+    "unpriced",
+    "missing",
+)
+
+
+class Sums:
+    """A sum for each group."""
+
+    __slots__ = ("_groups", "_most")
+
+    def __init__(self, most: int = 10_000) -> None:
+        """`most`: how many groups are told apart."""
+        self._groups: dict[Group, Sum] = {}
+        self._most = most
+
+    def add(self, record: Record) -> None:
+        """Count one record in its group."""
+        group = Group.of(record)
+        found = self._groups.get(group)
+        if found is None:
+            if len(self._groups) >= self._most:
+                group = _REST
+                found = self._groups.get(group)
+            if found is None:
+                found = self._groups[group] = Sum()
+        found.add(record)
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self._groups = {}
+
+    def copy(self) -> "Sums":
+        """As they are now."""
+        made = Sums(self._most)
+        for group, found in self._groups.items():
+            made._groups[group] = found + Sum()
+        return made
+
+    def __iter__(self) -> Iterator[tuple[Group, Sum]]:
+        return iter(self._groups.items())
+
+    @property
+    def total(self) -> Sum:
+        """All groups together."""
+        return _sum(found for _, found in self)
+
+    def by(self, *fields: str) -> dict[tuple[str, ...], Sum]:
+        """The sums of the groups that agree in these fields of `Group`, the dearest first."""
+        found: dict[tuple[str, ...], Sum] = {}
+        for group, part in self:
+            found.setdefault(tuple(getattr(group, field) for field in fields), Sum()).merge(part)
+        return dict(sorted(found.items(), key=lambda one: (-one[1].pico, one[0])))
+
+    def by_one(self, field: str) -> dict[str, Sum]:
+        """`by` one field."""
+        return {values[0]: part for values, part in self.by(field).items()}
+
+    def where(self, fits: Callable[[Group], bool]) -> Sum:
+        """The sum of some groups."""
+        return _sum(part for group, part in self if fits(group))
+
+
+def _sum(parts: Iterable[Sum]) -> Sum:
+    made = Sum()
+    for part in parts:
+        made.merge(part)
+    return made
+
+
+def _known(cost: Cost) -> int:
+    if cost.pico is not None:
+        return cost.pico
+    return sum(line.pico for line in cost.priced_lines)
+
+
+def _text(amount: Decimal | None) -> str | None:
+    return None if amount is None else f"{amount:f}"

@@ -1,0 +1,252 @@
+"""Usage scopes: what the calls inside a block have used and cost, while it is open and afterwards."""
+
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from . import forks
+from .backlog import counting
+from .records import Record, dollars
+from .scope import Block, charged_to
+from .sums import Sum, Sums
+
+R = TypeVar("R")
+
+MOST_CALLS = 10_000
+"""Calls of one scope whose records are kept one by one; the sums hold all."""
+
+SCHEMA = "otel-llm-usage/scope/1"
+"""What `UsageScope.to_dict()` looks like: fields may be added under the same name."""
+
+
+class UsageScope(Block):
+    """Gathers every call made inside, in any thread or task that the OpenTelemetry context follows.
+
+    `with track("analysis-123") as usage:` makes one. It may be read while it is open, entered again,
+    and by several threads at once. A call belongs to the scopes in which it was made, all of them,
+    also if its answer ends when they are left.
+    """
+
+    __slots__ = ("__weakref__", "_kept", "_sums", "began", "dropped", "id", "labels")
+
+    def __init__(
+        self,
+        id: str | None = None,
+        labels: Mapping[str, object] | None = None,
+        *,
+        most_calls: int = MOST_CALLS,
+    ) -> None:
+        """`labels` become labels of the records, as with `attribute`."""
+        if id is not None and (not isinstance(id, str) or not id):  # type: ignore[redundant-expr]
+            raise TypeError(f"track() takes an id, a string that is not empty: got {id!r}")
+        self.id = id or uuid.uuid4().hex
+        said = {name: str(value) for name, value in (labels or {}).items() if value is not None}
+        self.labels: Mapping[str, str] = MappingProxyType(said)
+        self.began = time.time()
+        """Seconds since the epoch."""
+        self._sums = Sums()
+        self._kept: deque[Record] = deque(maxlen=most_calls)
+        self.dropped = 0
+        """How many of the oldest records are not kept any more; the sums hold them."""
+
+    def _inside(self, before: Any) -> Any:
+        return charged_to(self, self.labels, before)
+
+    def __repr__(self) -> str:
+        return f"<UsageScope {self.id!r}: {self.total!r}>"
+
+    def add(self, record: Record) -> None:
+        """Count a record; a sink, called by the thread that counts."""
+        self._sums.add(record)
+        if len(self._kept) == self._kept.maxlen:
+            self.dropped += 1
+        self._kept.append(record)
+
+    # ------------------------------------------------------------ what it tells
+
+    def _read(self, look: Callable[[], R]) -> R:
+        """Look while nothing is counted, after all calls that have ended until now."""
+        with counting.alone():
+            return look()
+
+    @property
+    def sums(self) -> Sums:
+        """The sums of now, by what the calls differ in."""
+        return self._read(self._sums.copy)
+
+    @property
+    def total(self) -> Sum:
+        """The sum of all calls until now."""
+        return self._read(lambda: self._sums.total)
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """The records until now, in the order in which the calls ended."""
+        return self._read(lambda: tuple(self._kept))
+
+    @property
+    def by_call_type(self) -> dict[str, Sum]:
+        """Sums by the label `call_type`, the dearest first."""
+        return self.sums.by_one("call_type")
+
+    @property
+    def by_agent(self) -> dict[str, Sum]:
+        """Sums by agent, the dearest first."""
+        return self.sums.by_one("agent")
+
+    @property
+    def by_model(self) -> dict[str, Sum]:
+        """Sums by model, the dearest first."""
+        return self.sums.by_one("model")
+
+    @property
+    def by_provider(self) -> dict[str, Sum]:
+        """Sums by provider, the dearest first."""
+        return self.sums.by_one("provider")
+
+    @property
+    def by_agent_and_model(self) -> dict[tuple[str, str], Sum]:
+        """Sums by agent and model, the dearest first."""
+        pairs = self.sums.by("agent", "model")
+        return {(agent, model): found for (agent, model), found in pairs.items()}
+
+    def models_of(self, agent: str) -> tuple[str, ...]:
+        """Which models an agent used, the dearest first."""
+        return tuple(model for who, model in self.by_agent_and_model if who == agent)
+
+    def agents_of(self, model: str) -> tuple[str, ...]:
+        """Which agents used a model, the dearest first."""
+        return tuple(who for who, used in self.by_agent_and_model if used == model)
+
+    @property
+    def most_expensive_agent(self) -> str | None:
+        """The agent whose calls cost most, as far as that is known; `None` without calls."""
+        return next(iter(self.by_agent), None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, for JSON: see `SCHEMA`; dollars as text, times in seconds."""
+        sums, records, dropped = self._read(
+            lambda: (self._sums.copy(), tuple(self._kept), self.dropped)
+        )
+        pairs = sums.by("agent", "model").items()
+        return {
+            "schema": SCHEMA,
+            "id": self.id,
+            "labels": dict(self.labels),
+            "began": self.began,
+            "total": sums.total.to_dict(),
+            "by_call_type": _shown(sums.by_one("call_type")),
+            "by_agent": _shown(sums.by_one("agent")),
+            "by_model": _shown(sums.by_one("model")),
+            "by_provider": _shown(sums.by_one("provider")),
+            "by_agent_and_model": [
+                {"agent": agent, "model": model, **found.to_dict()}
+                for (agent, model), found in pairs
+            ],
+            "call_details": list(map(call_detail, records)),
+            "calls_dropped": dropped,
+        }
+
+
+def _shown(parts: Mapping[str, Sum]) -> dict[str, Any]:
+    return {name: part.to_dict() for name, part in parts.items()}
+
+
+def call_detail(record: Record) -> dict[str, Any]:
+    """One call, for JSON."""
+    usage, cost = record.usage, record.cost
+    return {
+        "id": record.id,
+        "time": record.time,
+        "call_type": record.labels.get("call_type", ""),
+        "agent": record.agent,
+        "provider": record.provider,
+        "model": record.model,
+        "operation": record.operation,
+        "status": record.status,
+        "error_type": record.error_type,
+        "input_tokens": None if usage is None else usage.input_tokens,
+        "output_tokens": None if usage is None else usage.output_tokens,
+        "total_tokens": None if usage is None else usage.total_tokens,
+        "tokens": {} if usage is None else usage.nonzero(),
+        "usage_source": record.usage_source,
+        "cost_usd": None if cost.pico is None else f"{dollars(cost.pico):f}",
+        "cost_status": cost.status,
+        "seconds": record.duration,
+        "labels": dict(record.labels),
+    }
+
+
+def track(id: str | None = None, **labels: object) -> UsageScope:
+    """A scope for the calls inside a block: `with track("analysis-123", symbol="X") as usage: ...`.
+
+    `id`: its name, a new one if left out. `labels` become labels of the records.
+    """
+    return UsageScope(id, labels)
+
+
+class Trackers:
+    """Scopes by their ids, for code that cannot use one block; bounded, and they expire."""
+
+    def __init__(
+        self,
+        *,
+        most: int = 10_000,
+        seconds: float = 86_400.0,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`seconds`: how long a scope that nobody asks for stays."""
+        self._most = most
+        self._seconds = seconds
+        self._now = now
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._known: dict[str, tuple[UsageScope, float]] = {}
+        self._lock = threading.Lock()
+
+    def get_or_create(self, id: str, labels: Mapping[str, object]) -> UsageScope:
+        """The scope of this id, a new one with these labels if there is none."""
+        with self._lock:
+            now = self._now()
+            found, _ = self._known.pop(id, (None, 0.0))
+            # whoever was asked for last stands last
+            for known, (_, asked) in tuple(self._known.items()):
+                if asked >= now - self._seconds and len(self._known) < self._most:
+                    break
+                del self._known[known]
+            scope = found or UsageScope(id, labels)
+            self._known[id] = (scope, now)
+            return scope
+
+    def close(self, id: str) -> UsageScope | None:
+        """Forget the scope of this id, and give it back; `None` if there is none."""
+        with self._lock:
+            found, _ = self._known.pop(id, (None, 0.0))
+            return found
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+
+_trackers = Trackers()
+# a forked process makes its own calls, and its parent may be in the middle of this
+forks.in_child(_trackers._begin_anew)
+
+
+def get_or_create_tracker(id: str, **labels: object) -> UsageScope:
+    """The scope of this id, wherever in the process: `with get_or_create_tracker("a1"): ...`.
+
+    At most 10,000 are known, and each for a day after it was asked for last; `close_tracker` forgets
+    it before. Nothing is lost for who holds it.
+    """
+    return _trackers.get_or_create(id, labels)
+
+
+def close_tracker(id: str) -> UsageScope | None:
+    """Forget the scope of this id, and give it back; `None` if there is none."""
+    return _trackers.close(id)
