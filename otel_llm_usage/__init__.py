@@ -3,6 +3,7 @@
 from ._version import __version__
 from .budgets import Budget
 from .errors import ConfigurationError, LLMUsageError, MissingExtra
+from .manual import record_usage, register_extractor
 from .records import (
     BudgetStatus,
     BudgetThreshold,
@@ -16,7 +17,17 @@ from .records import (
 from .runtime import Runtime, instrument, price, uninstrument
 from .scope import agent, attribute
 from .sums import Group, Sum
-from .tracking import UsageScope, close_tracker, get_or_create_tracker, track
+from .tracking import (
+    UsageScope,
+    agent_models,
+    close_tracker,
+    get_or_create_tracker,
+    reset_usage,
+    track,
+    usage_by_agent,
+    usage_by_model,
+    usage_summary,
+)
 
 __all__ = [
     "Budget",
@@ -37,11 +48,18 @@ __all__ = [
     "UsageScope",
     "__version__",
     "agent",
+    "agent_models",
     "attribute",
     "close_tracker",
     "get_or_create_tracker",
     "instrument",
     "price",
+    "record_usage",
+    "register_extractor",
+    "reset_usage",
     "track",
     "uninstrument",
+    "usage_by_agent",
+    "usage_by_model",
+    "usage_summary",
 ]

@@ -56,6 +56,8 @@ class Outcome(NamedTuple):
     """Why there is no usage, if there is none."""
     estimated_kinds: tuple[str, ...] = ()
     """Which counts of the last reading are our estimate."""
+    error_message: str | None = None
+    """What the user says of it; nothing that was seen by itself is kept."""
 
 
 Evidence = Outcome | Callable[[], Outcome]
@@ -102,6 +104,18 @@ class Meter:
         if spans is not None and (place or spans.tracing):
             call.span = guard.call("spans.start", spans.start, request, agent, place)
         return call
+
+    def record(
+        self, request: Request, outcome: Outcome, *, duration: float | None, at: float
+    ) -> Record:
+        """A call that nobody saw is told by hand; its (first) record."""
+        agent, labels, scopes, _ = self._attribute()
+        call = Call(self, request, agent, labels, scopes)
+        call.time, call.duration = at, duration
+        backlog.watch()
+        records = self.conclude(call, outcome)
+        backlog.counting.later(self.tell, records, scopes)
+        return records[0]
 
     def emit(self, call: "Call", evidence: Evidence) -> None:
         """From the end of a call to its records, and to everybody who takes them."""
@@ -183,6 +197,7 @@ class Meter:
             notes=reading.notes,
             estimated_kinds=outcome.estimated_kinds if last else (),
             trace_sampled=getattr(call.span, "sampled", True),
+            error_message=outcome.error_message,
         )
 
     def _cost(self, call: "Call", outcome: Outcome, reading: Reading) -> Cost:

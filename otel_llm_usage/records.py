@@ -289,6 +289,8 @@ class Record(NamedTuple):
     """Which counts of an `estimated` usage are ours; the others the provider told."""
     trace_sampled: bool = True
     """False where the trace is not recorded: `trace_id` joins logs, but leads to no span."""
+    error_message: str | None = None
+    """What the user said of a failure by hand; what providers say may hold anybody's text."""
 
     @property
     def provider(self) -> str:

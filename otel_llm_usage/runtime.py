@@ -18,7 +18,7 @@ from pathlib import Path
 from types import BuiltinMethodType, MethodType
 from typing import Any, Literal
 
-from . import backlog, forks, guard, prices, providers, scope
+from . import backlog, forks, guard, prices, providers, scope, tracking
 from ._version import __version__
 from .budgets import Budget, MemoryStore, Spending, Store
 from .budgets.stores import MovingStore
@@ -114,6 +114,7 @@ class Runtime:
             price=self.prices.price,
             sinks=[
                 ("metrics", self.metrics),
+                ("usage", tracking.process.add),
                 *((("budgets", self._spending),) if settings.budgets else ()),
                 ("sinks", self._tell),
             ],
@@ -497,9 +498,14 @@ def price(
         request=request,
         response=response,
     )
-    library = _runtime.prices if _runtime is not None else _default_prices()
     moment = _moment(at)
-    return _added([library.price(asked, reading, moment) for reading in readings or (Reading(),)])
+    return _added([price_now(asked, reading, moment) for reading in readings or (Reading(),)])
+
+
+def price_now(request: Request, reading: Reading, at: float) -> Cost:
+    """See `Pricer`: with the prices of `instrument()`, or the packaged ones."""
+    library = _runtime.prices if _runtime is not None else _default_prices()
+    return library.price(request, reading, at)
 
 
 _default: PriceLibrary | None = None

@@ -66,6 +66,13 @@ class UsageScope(Block):
             self.dropped += 1
         self._kept.append(record)
 
+    def reset(self) -> None:
+        """Begin anew."""
+        self._sums.clear()
+        self._kept.clear()
+        self.dropped = 0
+        self.began = time.time()
+
     # ------------------------------------------------------------ what it tells
 
     def _read(self, look: Callable[[], R]) -> R:
@@ -127,6 +134,44 @@ class UsageScope(Block):
         """The agent whose calls cost most, as far as that is known; `None` without calls."""
         return next(iter(self.by_agent), None)
 
+    def token_summary(self) -> dict[str, Any]:
+        """The last item of a stream: what each source used, and all of them together.
+
+        A source is a call type, else an agent, with its model. Prompt, completion and thinking tokens
+        add up to the total; dollars are numbers, and `null` where they are not known.
+        """
+        sums = self.sums
+        sources: dict[tuple[str, str], Sum] = {}
+        for group, found in sums:
+            source = group.call_type or group.agent, group.model
+            sources.setdefault(source, Sum()).merge(found)
+        return {
+            "type": "token_summary",
+            "id": self.id,
+            "sources": [
+                {"source": source, "model": model, **_tokens(found)}
+                for (source, model), found in sorted(sources.items())
+            ],
+            "grand_total": _tokens(sums.total),
+        }
+
+    def token_usage(self) -> list[dict[str, Any]]:
+        """One item for each call that is kept, in the shape of `token_summary`'s sources."""
+        items = []
+        for record in self.records:
+            found = Sum()
+            found.add(record)
+            items.append(
+                {
+                    "type": "token_usage",
+                    "source": record.labels.get("call_type") or record.agent,
+                    "model": record.model,
+                    "success": record.status == "ok",
+                    **_tokens(found),
+                }
+            )
+        return items
+
     def to_dict(self) -> dict[str, Any]:
         """Everything, for JSON: see `SCHEMA`; dollars as text, times in seconds."""
         sums, records, dropped = self._read(
@@ -152,6 +197,19 @@ class UsageScope(Block):
         }
 
 
+def _tokens(found: Sum) -> dict[str, Any]:
+    cost = found.cost_usd
+    return {
+        "calls": found.calls,
+        "prompt_tokens": found.input_tokens,
+        "completion_tokens": found.output_tokens - found.reasoning_tokens,
+        "thinking_tokens": found.reasoning_tokens,
+        "embedding_tokens": found.embedding_tokens,
+        "total_tokens": found.total_tokens,
+        "estimated_cost_usd": None if cost is None else float(cost),
+    }
+
+
 def _shown(parts: Mapping[str, Sum]) -> dict[str, Any]:
     return {name: part.to_dict() for name, part in parts.items()}
 
@@ -169,6 +227,7 @@ def call_detail(record: Record) -> dict[str, Any]:
         "operation": record.operation,
         "status": record.status,
         "error_type": record.error_type,
+        "error_message": record.error_message,
         "input_tokens": None if usage is None else usage.input_tokens,
         "output_tokens": None if usage is None else usage.output_tokens,
         "total_tokens": None if usage is None else usage.total_tokens,
@@ -179,6 +238,40 @@ def call_detail(record: Record) -> dict[str, Any]:
         "seconds": record.duration,
         "labels": dict(record.labels),
     }
+
+
+process = UsageScope("process", most_calls=1_000)
+"""All calls of this process: bounded, however long it lives."""
+forks.in_child(process.reset)
+
+
+def usage_summary() -> dict[str, Any]:
+    """All calls of this process until now, see `UsageScope.to_dict`."""
+    return process.to_dict()
+
+
+def usage_by_model() -> dict[str, Sum]:
+    """The sums of this process by model, the dearest first."""
+    return process.by_model
+
+
+def usage_by_agent() -> dict[str, Sum]:
+    """The sums of this process by agent, the dearest first."""
+    return process.by_agent
+
+
+def agent_models() -> dict[str, tuple[str, ...]]:
+    """Which models each agent of this process used, the dearest first."""
+    found: dict[str, tuple[str, ...]] = {}
+    for agent, model in process.by_agent_and_model:
+        found[agent] = (*found.get(agent, ()), model)
+    return found
+
+
+def reset_usage() -> None:
+    """Begin the sums of this process anew; metrics and other scopes stay as they are."""
+    counting.finish()
+    process.reset()
 
 
 def track(id: str | None = None, **labels: object) -> UsageScope:

@@ -3,7 +3,7 @@
 from .answers import reader
 from .estimates import estimate
 from .gemini import model_name
-from .raw import readings
+from .raw import plain, provider_of, readings
 from .reading import Reader
 from .realtime import COUNTED_BEFORE, SESSION_MODEL, connected, line
 from .requests import describe
@@ -32,6 +32,8 @@ __all__ = [
     "length",
     "line",
     "model_name",
+    "plain",
+    "provider_of",
     "reader",
     "readings",
     "stream_usage_policy",

@@ -299,6 +299,44 @@ def plain(value: Any) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else NOTHING
 
 
+def provider_of(told: Mapping[str, Any], response: Any = None) -> str | None:
+    """Whose answer or usage this is, by the SDK that made it, else by its names; `None`: nobody knows."""
+    module = type(response).__module__
+    made_by = next((name for sdk, name in _MAKERS.items() if module.startswith(sdk)), None)
+    said = word(told.get("provider"))
+    if said or made_by:
+        return said or made_by
+    usage = next((told[key] for key in _HOLDERS if isinstance(told.get(key), Mapping)), told)
+    for names, provider in _NAMES:
+        if not names.isdisjoint(usage):
+            return provider
+    if "input_tokens" in usage:  # both say so
+        return "anthropic" if told.get("type") == "message" or "object" not in told else "openai"
+    return None
+
+
+_MAKERS = {"google.genai.": "google", "openai.": "openai", "anthropic.": "anthropic"}
+_NAMES: tuple[tuple[frozenset[str], str], ...] = (
+    (
+        frozenset(
+            {
+                "promptTokenCount",
+                "prompt_token_count",
+                "candidatesTokenCount",
+                "candidates_token_count",
+                "totalTokenCount",
+                "total_token_count",
+            }
+        ),
+        "google",
+    ),
+    (frozenset({"prompt_tokens", "completion_tokens"}), "openai"),
+    (frozenset({"cache_creation_input_tokens", "cache_read_input_tokens"}), "anthropic"),
+    (frozenset({"input_tokens_details", "output_tokens_details", "total_tokens"}), "openai"),
+)
+"""Names of counts that only one of them uses, the surest first."""
+
+
 def _told(value: Any) -> Any:
     if isinstance(value, str | bytes | bytearray):
         value = parsed(bytes(value) if isinstance(value, bytearray) else value)
