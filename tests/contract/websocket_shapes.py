@@ -271,8 +271,10 @@ async def _hung_up(said: Realtime) -> None:
 
 
 async def _left(said: Realtime) -> None:
-    id = await said.begin()
+    # billed first: the caller leaves at the first piece, and nothing can be sent after that
+    id = said.peer.name("resp")
     said.bill("realtime", {"input": 3}, id=id, reported=False, ending="left")
+    await said.begin(id)
 
 
 async def _translates(said: OpenAI) -> None:
