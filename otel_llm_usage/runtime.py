@@ -31,6 +31,7 @@ from .patching.genai import GoogleGenAI
 from .patching.live import GeminiLive
 from .patching.observation import settle_live
 from .patching.stainless import Stainless
+from .patching.threads import Threads
 from .patching.websockets import OpenAISockets
 from .records import BudgetStatus, Cost, PricedLine, Reading, Record, Request, Sink
 from .server import MetricsServer, SharedPort, by_default
@@ -127,7 +128,10 @@ class Runtime:
             self.meter, settings.on_abort, dict(settings.stream_usage), dict(settings.hosts)
         )
         flushes = Flushes().seams()
-        self.engine = Engine([*_seams(settings.sdks, meters), *flushes], self._seam_changed)
+        threads = Threads().seams() if settings.threads else []
+        self.engine = Engine(
+            [*_seams(settings.sdks, meters), *flushes, *threads], self._seam_changed
+        )
         spans.flushing_waits = lambda: all(self.engine.states[one] == "patched" for one in flushes)
 
     def start(self) -> None:
@@ -387,6 +391,7 @@ def instrument(
     metrics_port: int | None = None,
     metrics_token: str | None = None,
     application: str | None = None,
+    threads: bool | None = None,
     budgets: Sequence[Budget | Mapping[str, Any]] | None = None,
     otlp: bool | None = None,
 ) -> Runtime:
@@ -423,6 +428,7 @@ def instrument(
         "metrics_port": metrics_port,
         "metrics_token": metrics_token,
         "application": application,
+        "threads": threads,
         "budgets": budgets,
         "otlp": otlp,
     }

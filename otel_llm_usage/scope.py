@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from types import MappingProxyType, TracebackType
-from typing import NamedTuple, ParamSpec, Protocol, Self, TypeVar
+from typing import Any, NamedTuple, ParamSpec, Protocol, Self, TypeVar
 
-from opentelemetry import context
+from opentelemetry import context, trace
 
 from . import around
 from .records import NOTHING, Record
@@ -191,6 +191,31 @@ def payer(place: context.Context | None = None) -> tuple[str | None, Mapping[str
     )
 
 
+def carried() -> Mapping[str, object] | None:
+    """What of the current context says who pays; `None` where nobody was named."""
+    place = _current()
+    if not place:
+        return None
+    return {key: place[key] for key in PAYER if key in place} or None
+
+
+class Carried:
+    """A function that is called elsewhere, and charged to whoever handed it on."""
+
+    __slots__ = ("_function", "_payer")
+
+    def __init__(self, function: Callable[..., Any], payer: Mapping[str, object]) -> None:
+        self._function = function
+        self._payer = payer
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        token = context.attach(context.Context({**context.get_current(), **self._payer}))
+        try:
+            return self._function(*args, **kwargs)
+        finally:
+            context.detach(token)
+
+
 class _Loan:
     """A context that another one lends."""
 
@@ -228,7 +253,14 @@ def attribution(otherwise: str) -> Attribution:
         return otherwise, NOTHING, (), place
     place = caller()
     name, labels = payer(place)
-    return name or otherwise, labels, scopes(place), place
+    return name or _agent_of_span(place) or otherwise, labels, scopes(place), place
+
+
+def _agent_of_span(place: context.Context) -> str | None:
+    """Whom the span says that is current there: agent frameworks open one for each agent."""
+    attributes = getattr(trace.get_current_span(place), "attributes", None)
+    name = attributes.get("gen_ai.agent.name") if attributes else None
+    return name if isinstance(name, str) and name else None
 
 
 def caller() -> context.Context:

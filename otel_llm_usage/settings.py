@@ -74,6 +74,8 @@ class Settings:
     """What may be spent in a period, and when to say so."""
     application: str | None = None
     """Processes of one machine and user that say the same show one sum; else who started them tells."""
+    threads: bool = True
+    """Carry who pays into threads and thread pools."""
     otlp: bool = True
     """Set up OTLP where the standard `OTEL_*` variables ask for it and no provider is set."""
 
@@ -128,6 +130,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "metrics_port": _port,
     "metrics_token": str,
     "application": str,
+    "threads": _boolean,
     "otlp": _boolean,
 }
 
@@ -385,6 +388,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "metrics_token": (str, type(None)),
     "price_data": (str, type(None)),
     "application": (str, type(None)),
+    "threads": (bool,),
     "otlp": (bool,),
 }
 

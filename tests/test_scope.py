@@ -268,3 +268,18 @@ def test_a_label_that_is_allowed_is_on_the_metrics(llm_standin):
     text = generate_latest(registry).decode()
     assert 'agent="a",call_type="chart"' in text
     assert "u1" not in text
+
+
+def test_the_span_of_an_agent_framework_names_the_agent(llm_standin, llm_records):
+    tracer = TracerProvider().get_tracer("framework")
+    with openai.OpenAI() as client:
+        with tracer.start_as_current_span("invoke_agent") as span:
+            client.chat.completions.create(**ASK)
+            span.set_attribute("gen_ai.agent.name", "researcher")
+            client.chat.completions.create(**ASK)
+            with agent("block"):
+                client.chat.completions.create(**ASK)
+        client.chat.completions.create(**ASK)
+    assert [record.agent for record in llm_records] == [
+        "unknown", "researcher", "block", "unknown",
+    ]  # fmt: skip
