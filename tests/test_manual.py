@@ -112,7 +112,9 @@ def test_it_says_who_paid_and_how_it_went(llm_standin):
 
 
 @pytest.mark.parametrize(
-    "response", [None, "", "no JSON", b"\xff", 7, {}, {"usage": None}, object(), ["x"]], ids=repr
+    "response",
+    [None, "", "no JSON", b"\xff", 7, {}, {"usage": None}, object(), ["x"]],
+    ids=lambda one: f"{type(one).__name__} {str(one)[:7]}",
 )
 def test_what_cannot_be_read_is_unknown_and_never_zero(response):
     with track() as usage:
