@@ -1,16 +1,14 @@
 """Recording by hand what was used: for clients and providers that nobody instruments."""
 
-import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 from . import guard, providers, runtime, scope, tracking
 from .errors import ConfigurationError
 from .meter import Meter, Outcome
 from .records import Reading, Record, Request
-
-logger = logging.getLogger("otel_llm_usage")
 
 Extractor = Callable[[Any], Any]
 """Takes a response; gives a response or usage in the shape of a known provider, or `None`: not its own."""
@@ -142,6 +140,6 @@ def _meter() -> Meter:
         _alone = Meter(
             price=runtime.price_now,
             sinks=[("usage", tracking.process.add)],
-            attribute=lambda: scope.attribution("unknown"),
+            attribute=partial(scope.attribution, "unknown"),
         )
     return _alone

@@ -223,6 +223,18 @@ class Cost(NamedTuple):
         return None if self.pico is None else dollars(self.pico)
 
     @property
+    def known_pico(self) -> int:
+        """Pico-dollars of what has a price: the total, else what is sure of it."""
+        if self.pico is not None:
+            return self.pico
+        return sum(line.pico for line in self.priced_lines)
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether any part of what was billed has no known price."""
+        return self.status in ("partial", "unpriced")
+
+    @property
     def known(self) -> Decimal:
         """US dollars of the lines that have a rate: the total, or its lower bound."""
         return dollars(sum(line.pico for line in self.priced_lines))
@@ -306,6 +318,11 @@ class Record(NamedTuple):
     def model(self) -> str:
         """The model that is billed: the one that answered, else the one asked for."""
         return self.response_model or self.request.model or "unknown"
+
+    @property
+    def later_entry(self) -> bool:
+        """Whether it is another billed entry of an answer that has a record already."""
+        return self.id[32:33] == "-"  # "<32 digits>-1"
 
     @property
     def estimated(self) -> bool:

@@ -100,8 +100,7 @@ class agent(Block):  # noqa: N801 (a block reads `with agent("planner"):`)
     __slots__ = ("name",)
 
     def __init__(self, name: str) -> None:
-        if not isinstance(name, str) or not name:  # type: ignore[redundant-expr]
-            raise TypeError(f"agent() takes a name, a string that is not empty: got {name!r}")
+        named("agent() takes a name", name)
         self.name = name
 
     def _inside(self, before: context.Context) -> context.Context:
@@ -127,20 +126,35 @@ class attribute(Block):  # noqa: N801 (as above)
         session: object = None,
         **labels: object,
     ) -> None:
-        if agent is not None and (not isinstance(agent, str) or not agent):  # type: ignore[redundant-expr]
-            raise TypeError(f"attribute(agent=...) is a string that is not empty: got {agent!r}")
+        if agent is not None:
+            named("attribute(agent=...) takes a name", agent)
         said = {"call_type": call_type, "user": user, "session": session, **labels}
         self.agent = agent
-        self.labels = {name: str(value) for name, value in said.items() if value is not None}
+        self.labels = texts(said)
 
     def _inside(self, before: context.Context) -> context.Context:
         changed = dict(before)
         if self.agent is not None:
             changed[_AGENT] = self.agent
         if self.labels:
-            outer = payer(before)[1]
-            changed[_LABELS] = MappingProxyType({**outer, **self.labels})
+            changed[_LABELS] = _over(before, self.labels)
         return context.Context(changed)
+
+
+def named(what: str, name: object) -> None:
+    """`TypeError` if this is no name."""
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"{what}, a string that is not empty: got {name!r}")
+
+
+def texts(labels: Mapping[str, object]) -> dict[str, str]:
+    """Labels as text, without those that say nothing."""
+    return {name: str(value) for name, value in labels.items() if value is not None}
+
+
+def _over(before: context.Context, labels: Mapping[str, str]) -> Mapping[str, str]:
+    """The labels that hold there, and these over them."""
+    return MappingProxyType({**payer(before)[1], **labels})
 
 
 class Scope(Protocol):
@@ -156,7 +170,7 @@ def charged_to(scope: Scope, labels: Mapping[str, str], before: context.Context)
     if not any(one is scope for one in outer):
         changed[_SCOPES] = (*outer, scope)
     if labels:
-        changed[_LABELS] = MappingProxyType({**payer(before)[1], **labels})
+        changed[_LABELS] = _over(before, labels)
     return context.Context(changed)
 
 

@@ -5,17 +5,15 @@ that share call type, agent, provider, model and operation. Of more groups than 
 takes the rest.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from .records import INPUT_KINDS, KINDS, OUTPUT_KINDS, Cost, Record, Usage, dollars
+from .records import KINDS, Record, Usage, dollars
 
 OTHER = "other"
 """What stands for the values of a group beyond the bound."""
-UNKNOWN = "unknown"
 
-_NO_PRICE = frozenset({"partial", "unpriced"})
 _EMBEDDINGS = "embeddings"
 
 
@@ -94,11 +92,10 @@ class Sum:
         if record.usage is not None:
             self._add_tokens(record.usage, record.operation)
         cost = record.cost
-        if cost.status in _NO_PRICE:
+        if cost.incomplete:
             self.unpriced += 1
-        self.pico += _known(cost)
-        # the later entries of one answer have ids like "<32 digits>-1"
-        if record.id[32:33] == "-":
+        self.pico += cost.known_pico
+        if record.later_entry:
             return
         self.calls += 1
         if record.status == "ok":
@@ -107,7 +104,7 @@ class Sum:
             self.aborted += 1
         else:
             self.failures += 1
-        if record.usage is None and not record.units and cost.status in _NO_PRICE:
+        if record.usage is None and not record.units and cost.incomplete:
             self.missing += 1
         if record.duration is not None:
             self._add_seconds(record.duration, record.duration, record.duration, 1)
@@ -142,44 +139,35 @@ class Sum:
         made.merge(other)
         return made
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sum) and self.to_dict() == other.to_dict()
-
-    __hash__ = None  # type: ignore[assignment]
-
     def __repr__(self) -> str:
         return f"<Sum of {self.calls} calls: {self.total_tokens} tokens, {self.cost_text}>"
 
     # ------------------------------------------------------------ what it tells
 
-    def tokens_of(self, kind: str) -> int:
-        """Tokens of one kind of `Usage`."""
-        return self.tokens[KINDS.index(kind)]
-
     @property
-    def by_kind(self) -> dict[str, int]:
-        """The kinds of which there are any: `{"input": 120, "output": 80}`."""
-        return {kind: count for kind, count in zip(KINDS, self.tokens, strict=True) if count}
+    def usage(self) -> Usage:
+        """The tokens by kind."""
+        return Usage(*self.tokens)
 
     @property
     def input_tokens(self) -> int:
         """All of the input side, caches and embeddings included."""
-        return sum(map(self.tokens_of, INPUT_KINDS))
+        return self.usage.input_tokens or 0
 
     @property
     def output_tokens(self) -> int:
         """All of the output side, reasoning included."""
-        return sum(map(self.tokens_of, OUTPUT_KINDS))
+        return self.usage.output_tokens or 0
 
     @property
     def reasoning_tokens(self) -> int:
         """Those of the output that were thought and not shown."""
-        return self.tokens_of("reasoning")
+        return self.usage.reasoning or 0
 
     @property
     def cached_tokens(self) -> int:
         """Those of the input that were read from caches."""
-        return sum(self.tokens_of(kind) for kind in KINDS if kind.startswith("cache_read"))
+        return self.usage.cache_read_tokens or 0
 
     @property
     def total_tokens(self) -> int:
@@ -231,7 +219,7 @@ class Sum:
             "cached_tokens": self.cached_tokens,
             "embedding_tokens": self.embedding_tokens,
             "total_tokens": self.total_tokens,
-            "tokens": self.by_kind,
+            "tokens": self.usage.nonzero(),
             "cost_usd": _text(self.cost_usd),
             "known_cost_usd": _text(self.known_cost_usd),
             "unpriced": self.unpriced,
@@ -296,7 +284,10 @@ class Sums:
     @property
     def total(self) -> Sum:
         """All groups together."""
-        return _sum(found for _, found in self)
+        made = Sum()
+        for _, found in self:
+            made.merge(found)
+        return made
 
     def by(self, *fields: str) -> dict[tuple[str, ...], Sum]:
         """The sums of the groups that agree in these fields of `Group`, the dearest first."""
@@ -308,23 +299,6 @@ class Sums:
     def by_one(self, field: str) -> dict[str, Sum]:
         """`by` one field."""
         return {values[0]: part for values, part in self.by(field).items()}
-
-    def where(self, fits: Callable[[Group], bool]) -> Sum:
-        """The sum of some groups."""
-        return _sum(part for group, part in self if fits(group))
-
-
-def _sum(parts: Iterable[Sum]) -> Sum:
-    made = Sum()
-    for part in parts:
-        made.merge(part)
-    return made
-
-
-def _known(cost: Cost) -> int:
-    if cost.pico is not None:
-        return cost.pico
-    return sum(line.pico for line in cost.priced_lines)
 
 
 def _text(amount: Decimal | None) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from . import forks
 from .backlog import counting
 from .records import Record, dollars
-from .scope import Block, charged_to
+from .scope import Block, charged_to, named, texts
 from .sums import Sum, Sums
 
 R = TypeVar("R")
@@ -41,11 +41,10 @@ class UsageScope(Block):
         most_calls: int = MOST_CALLS,
     ) -> None:
         """`labels` become labels of the records, as with `attribute`."""
-        if id is not None and (not isinstance(id, str) or not id):  # type: ignore[redundant-expr]
-            raise TypeError(f"track() takes an id, a string that is not empty: got {id!r}")
+        if id is not None:
+            named("track() takes an id", id)
         self.id = id or uuid.uuid4().hex
-        said = {name: str(value) for name, value in (labels or {}).items() if value is not None}
-        self.labels: Mapping[str, str] = MappingProxyType(said)
+        self.labels: Mapping[str, str] = MappingProxyType(texts(labels or {}))
         self.began = time.time()
         """Seconds since the epoch."""
         self._sums = Sums()
@@ -80,6 +79,9 @@ class UsageScope(Block):
         with counting.alone():
             return look()
 
+    def _by(self, field: str) -> dict[str, Sum]:
+        return self._read(lambda: self._sums.by_one(field))
+
     @property
     def sums(self) -> Sums:
         """The sums of now, by what the calls differ in."""
@@ -98,22 +100,22 @@ class UsageScope(Block):
     @property
     def by_call_type(self) -> dict[str, Sum]:
         """Sums by the label `call_type`, the dearest first."""
-        return self.sums.by_one("call_type")
+        return self._by("call_type")
 
     @property
     def by_agent(self) -> dict[str, Sum]:
         """Sums by agent, the dearest first."""
-        return self.sums.by_one("agent")
+        return self._by("agent")
 
     @property
     def by_model(self) -> dict[str, Sum]:
         """Sums by model, the dearest first."""
-        return self.sums.by_one("model")
+        return self._by("model")
 
     @property
     def by_provider(self) -> dict[str, Sum]:
         """Sums by provider, the dearest first."""
-        return self.sums.by_one("provider")
+        return self._by("provider")
 
     @property
     def by_agent_and_model(self) -> dict[tuple[str, str], Sum]:
@@ -270,8 +272,8 @@ def agent_models() -> dict[str, tuple[str, ...]]:
 
 def reset_usage() -> None:
     """Begin the sums of this process anew; metrics and other scopes stay as they are."""
-    counting.finish()
-    process.reset()
+    with counting.alone():
+        process.reset()
 
 
 def track(id: str | None = None, **labels: object) -> UsageScope:
@@ -319,8 +321,7 @@ class Trackers:
     def close(self, id: str) -> UsageScope | None:
         """Forget the scope of this id, and give it back; `None` if there is none."""
         with self._lock:
-            found, _ = self._known.pop(id, (None, 0.0))
-            return found
+            return self._known.pop(id, (None, 0.0))[0]
 
     def __len__(self) -> int:
         return len(self._known)

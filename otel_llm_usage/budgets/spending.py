@@ -41,9 +41,7 @@ class Spending:
         cost = record.cost
         if cost.status == "prepaid":
             return
-        pico = cost.pico
-        if pico is None:
-            pico = sum(line.pico for line in cost.priced_lines)
+        pico = cost.known_pico
         if not pico:
             return
         for account in self._accounts:

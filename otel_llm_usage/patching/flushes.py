@@ -1,7 +1,7 @@
 """The seam of the OpenTelemetry SDK: whoever flushes a batch of spans gets those of all calls that ended.
 
 A span that goes out with the next batch anyway is ended by a thread of ours, soon after its call; so
-flushing waits for that thread. See `telemetry.spans.Spans.batched`.
+flushing waits for that thread. See `Spans._batched` in `telemetry.spans`.
 """
 
 from collections.abc import Callable

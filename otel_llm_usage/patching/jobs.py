@@ -100,10 +100,10 @@ _now = object()
 
 def goes_on(request: Request) -> bool:
     """Whether the answer to this request may be that the work has only begun."""
-    return request.endpoint in GO_ON or request.hints.get("background") is True
+    return request.endpoint in _GO_ON or request.hints.get("background") is True
 
 
-GO_ON = frozenset({"threads.runs", "interactions"})
+_GO_ON = frozenset({"threads.runs", "interactions"})
 
 
 def hold(call: Call, work: str | None, so_far: Outcome) -> bool:

@@ -285,7 +285,7 @@ def take_whole(
 ) -> None:
     """A response that was read already: its call ends here, and what it says is read later."""
     request = call.request
-    if (request.hints or request.endpoint in jobs.GO_ON) and jobs.goes_on(request):
+    if jobs.goes_on(request):
         reader = providers.reader(request)
         guard.call("read", reader.headers, headers)
         answer = Answer(call, reader, on_abort, request_body)

@@ -74,8 +74,7 @@ class GenAI:
             for side, count in sides:
                 if count is not None:
                     _observe(self.tokens, count, (*common, side), export)
-        # the later entries of one response have ids like "<32 digits>-1"
-        if record.id[32:33] == "-":
+        if record.later_entry:
             return
         if record.duration is not None:
             error = self._errors.admit(record.error_type or "")

@@ -47,7 +47,6 @@ _WRITES_CACHES = frozenset({"anthropic", "aws.bedrock"})
 """Providers whose answers say what was written to a cache, and for how long."""
 
 _NO_SOURCE = frozenset({"missing", "bad"})
-_NO_PRICE = frozenset({"partial", "unpriced"})
 _UNKNOWN = "unknown"
 _POOLS = "multiprocessing.context"
 """Who has loaded it may start children anew, and nothing tells of that but they themselves."""
@@ -285,11 +284,10 @@ class Metrics:
         cost = record.cost
         if cost.pico or cost.status == "partial":
             self._count_cost(bundle, record, moment)
-        # the later entries of one response have ids like "<32 digits>-1"
-        if record.id[32:33] != "-":
+        if not record.later_entry:
             bundle.request(record.status).add(1)
             self._time(bundle, record)
-        if cost.status in _NO_PRICE or record.usage_source != "reported":
+        if cost.incomplete or record.usage_source != "reported":
             self._count_faults(bundle, record)
         if self._gen_ai is not None:
             self._gen_ai.count(record, self._export)
@@ -322,7 +320,7 @@ class Metrics:
         cost = record.cost
         provider, model = bundle.key[:2]
         counts = {} if record.usage is None else record.usage.nonzero()
-        if cost.status in _NO_PRICE:
+        if cost.incomplete:
             reason = self._reasons.admit(_word(cost.reasons[0]) if cost.reasons else _UNKNOWN)
             self.unpriced_requests.at(provider, model, reason).add(1)
             for kind in counts.keys() - {line.sku for line in cost.priced_lines}:

@@ -146,7 +146,13 @@ class Spans:
             request.tier,
             agent,
         )
-        span = self._tracer.start_span(name, place, SpanKind.CLIENT, attributes, start_time=started)
+        span = self._tracer.start_span(
+            name,
+            place,
+            SpanKind.CLIENT,
+            attributes.copy(),  # a sampler may change them
+            start_time=started,
+        )
         at_once = span.is_recording() and not self._batched(span)
         return SpanHandle(span, started, ours=True, at_once=at_once)
 
@@ -202,10 +208,10 @@ class Spans:
 
 def _sends_batches(processor: object) -> bool:
     kind = type(processor)  # a derived class may do more
-    return (kind.__module__, kind.__name__) == ("opentelemetry.sdk.trace.export", _BATCH_PROCESSOR)
+    return f"{kind.__module__}.{kind.__name__}" == _BATCH_PROCESSOR
 
 
-_BATCH_PROCESSOR = "BatchSpanProcessor"
+_BATCH_PROCESSOR = "opentelemetry.sdk.trace.export.BatchSpanProcessor"
 
 
 def _onlooker(span: Span, started: int) -> SpanHandle | None:
