@@ -76,10 +76,12 @@ class Meter:
         touch: Callable[[Request, str, Mapping[str, str]], object] | None = None,
         wake: Callable[[], object] | None = None,
         attribute: Callable[[], tuple[str, Mapping[str, str], Sequence[Any], Any]],
+        hush: Callable[[], Callable[[], object] | None] | None = None,
     ) -> None:
         """`touch` is told of each call that begins, `wake` of the first one. `attribute` says who pays:
         the agent, the labels, the scopes that gather it, and the OpenTelemetry context in which the call
-        was asked for.
+        was asked for. `hush` keeps what is meant for other services from the provider, until what it
+        gives is called.
 
         `sinks` are ours: they are handed each record by one thread at a time, soon after the call.
         """
@@ -89,6 +91,7 @@ class Meter:
         self._touch = touch
         self.wake = wake
         self._attribute = attribute
+        self.hush = hush
         self._said: set[tuple[str, str, str]] = set()
 
     def begin(self, request: Request) -> "Call":
@@ -252,8 +255,8 @@ class Call:
     ) -> None:
         self._meter = meter
         self._unsettled = [True]
-        self.attached: Any = None
-        """What ends the time in which its span is the current one."""
+        self.attached: tuple[Any, Callable[[], object] | None] | None = None
+        """What ends the time in which its span is the current one, and nothing is said to others."""
         self._begun = time.perf_counter()
         self.time = time.time()
         self.id: str | None = None
@@ -279,15 +282,24 @@ class Call:
 
     def activate(self) -> None:
         """Make the span current: the SDK is about to send. In the task that will deactivate it."""
-        spans = self._meter.spans
-        if spans is not None and self.span is not None and self.attached is None:
-            self.attached = guard.call("spans.attach", spans.attach, self.span)
+        spans, hush = self._meter.spans, self._meter.hush
+        if self.attached is None:
+            hushed = None if hush is None else guard.call("baggage", hush)
+            token = None
+            if spans is not None and self.span is not None:
+                token = guard.call("spans.attach", spans.attach, self.span)
+            if token is not None or hushed is not None:
+                self.attached = token, hushed
 
     def deactivate(self) -> None:
         """The answer is there, or the request has failed. May be called again."""
-        token, self.attached = self.attached, None
+        if self.attached is None:
+            return
+        (token, hushed), self.attached = self.attached, None
         if token is not None and self._meter.spans is not None:
             guard.call("spans.detach", self._meter.spans.detach, self.span, token)
+        if hushed is not None:
+            guard.call("baggage", hushed)
 
     def chunk_arrived(self) -> None:
         """Remember when the first event of a stream came."""

@@ -18,16 +18,18 @@ from pathlib import Path
 from types import BuiltinMethodType, MethodType
 from typing import Any, Literal
 
-from . import backlog, forks, guard, prices, providers, scope, tracking
+from . import backlog, baggage, forks, guard, prices, providers, scope, tracking
 from ._version import __version__
 from .budgets import Budget, MemoryStore, Spending, Store
 from .budgets.stores import MovingStore
+from .callers import Callers
 from .errors import ConfigurationError
 from .meter import Meter
 from .patching import Engine, Meters, Seam, SeamState
 from .patching.flushes import Flushes
 from .patching.gaos import Gaos
 from .patching.genai import GoogleGenAI
+from .patching.lineage import Lineage
 from .patching.live import GeminiLive
 from .patching.observation import settle_live
 from .patching.stainless import Stainless
@@ -122,7 +124,12 @@ class Runtime:
             spans=spans,
             touch=self.metrics.touch,
             wake=self._wake,
-            attribute=partial(scope.attribution, self._agent),
+            attribute=partial(
+                scope.attribution,
+                self._agent,
+                Callers(settings.agents) if settings.agents else None,
+            ),
+            hush=scope.hush if settings.baggage else None,
         )
         meters = Meters(
             self.meter, settings.on_abort, dict(settings.stream_usage), dict(settings.hosts)
@@ -130,13 +137,16 @@ class Runtime:
         flushes = Flushes().seams()
         threads = Threads().seams() if settings.threads else []
         self.engine = Engine(
-            [*_seams(settings.sdks, meters), *flushes, *threads], self._seam_changed
+            [*_seams(settings.sdks, meters), *flushes, *Lineage().seams(), *threads],
+            self._seam_changed,
         )
         spans.flushing_waits = lambda: all(self.engine.states[one] == "patched" for one in flushes)
 
     def start(self) -> None:
         """Wrap the SDKs, and open the `/metrics` port if there is to be one."""
         self.engine.install()
+        baggage.share(self.settings.baggage)
+        self._mounted.callback(baggage.share, ())
         self._mounted.callback(by_default(self.metrics.registry, self.settings.metrics_token))
         if self.together is not None:
             self.together.begin()
@@ -375,6 +385,8 @@ def instrument(
     registry: Any = None,
     sdks: Sequence[str] | None = None,
     agent: str | None = None,
+    agents: Mapping[str, str] | None = None,
+    baggage: Sequence[str] | None = None,
     namespace: str | None = None,
     metric_labels: Sequence[str] | None = None,
     max_label_values: int | None = None,
@@ -412,6 +424,8 @@ def instrument(
     arguments = {
         "sdks": sdks,
         "agent": agent,
+        "agents": agents,
+        "baggage": baggage,
         "namespace": namespace,
         "metric_labels": metric_labels,
         "max_label_values": max_label_values,

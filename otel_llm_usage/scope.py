@@ -7,7 +7,8 @@ from typing import Any, NamedTuple, ParamSpec, Protocol, Self, TypeVar
 
 from opentelemetry import context, trace
 
-from . import around
+from . import around, baggage
+from .callers import Callers
 from .records import NOTHING, Record
 
 P = ParamSpec("P")
@@ -46,7 +47,7 @@ class Block:
     def __enter__(self) -> Self:
         # the object may be entered again, also in other tasks: what was before belongs to the entry
         before = context.get_current()
-        inside = self._inside(before)
+        inside = _told(self._inside(before))
         context.attach(inside)
         _entered.set((*_entered.get(), _Entry(self, before, inside)))
         return self
@@ -180,10 +181,33 @@ def scopes(place: context.Context) -> tuple[Scope, ...]:
     return found if isinstance(found, tuple) else ()
 
 
+def hush() -> Callable[[], None] | None:
+    """Say nothing to others of who pays, until the result is called; `None` where nothing was said."""
+    before = context.get_current()
+    inside = baggage.quiet(before)
+    if inside is before:
+        return None
+    context.attach(inside)
+
+    def undo() -> None:
+        if context.get_current() is inside:
+            context.attach(before)
+
+    return undo
+
+
 def _charged_as(model: context.Context, place: context.Context) -> context.Context:
     """`place`, with who pays in `model`."""
     kept = {key: value for key, value in place.items() if key not in PAYER}
-    return context.Context(kept | {key: model[key] for key in PAYER if key in model})
+    return _told(context.Context(kept | {key: model[key] for key in PAYER if key in model}))
+
+
+def _told(place: context.Context) -> context.Context:
+    """The context from which other services hear who pays, if they are to hear it."""
+    if not baggage.shared():
+        return place
+    name, labels = payer(place)
+    return baggage.told(place, {**labels, baggage.AGENT: name})
 
 
 def current_agent() -> str | None:
@@ -195,14 +219,26 @@ def current_agent() -> str | None:
 def payer(place: context.Context | None = None) -> tuple[str | None, Mapping[str, str]]:
     """The agent of the innermost block, and the labels of all blocks around this call.
 
-    `place`: where it is made, if not in the current context.
+    Outermost of all is what another service has said. `place`: where it is made, if not in the current
+    context.
     """
     place = context.get_current() if place is None else place
     name, labels = place.get(_AGENT), place.get(_LABELS)
-    return (
+    said = (
         name if isinstance(name, str) else None,
         labels if isinstance(labels, Mapping) else NOTHING,
     )
+    return _with_heard(said, baggage.heard(place)) if baggage.shared() else said
+
+
+def _with_heard(
+    said: tuple[str | None, Mapping[str, str]], heard: Mapping[str, str]
+) -> tuple[str | None, Mapping[str, str]]:
+    if not heard:
+        return said
+    labels = {**heard, **said[1]}
+    name = labels.pop(baggage.AGENT, None)
+    return said[0] or name, MappingProxyType(labels)
 
 
 def carried() -> Mapping[str, object] | None:
@@ -210,7 +246,11 @@ def carried() -> Mapping[str, object] | None:
     place = _current()
     if not place:
         return None
-    return {key: place[key] for key in PAYER if key in place} or None
+    found = {key: place[key] for key in PAYER if key in place}
+    if baggage.shared():
+        name, labels = payer(place)
+        found |= ({} if name is None else {_AGENT: name}) | ({_LABELS: labels} if labels else {})
+    return found or None
 
 
 class Carried:
@@ -223,7 +263,8 @@ class Carried:
         self._payer = payer
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        token = context.attach(context.Context({**context.get_current(), **self._payer}))
+        here = context.get_current()
+        token = context.attach(_told(context.Context({**here, **self._payer})))
         try:
             return self._function(*args, **kwargs)
         finally:
@@ -260,21 +301,59 @@ _current: Callable[[], context.Context] = (
 )
 
 
-def attribution(otherwise: str) -> Attribution:
-    """Who pays for the call that begins now, with an agent for where nobody is named."""
+def attribution(otherwise: str, callers: Callers | None = None) -> Attribution:
+    """Who pays for the call that begins now.
+
+    Where no block names an agent: the one of the code that makes the call, the one that the span
+    around it names, or this one.
+    """
     place = _current()
     if not place:  # no block, no span, nothing
-        return otherwise, NOTHING, (), place
+        name = callers.agent() if callers is not None else None
+        return name or otherwise, NOTHING, (), place
     place = caller()
     name, labels = payer(place)
-    return name or _agent_of_span(place) or otherwise, labels, scopes(place), place
+    if name is None and callers is not None:
+        name = callers.agent()
+    name = name or agent_of(trace.get_current_span(place)) or otherwise
+    return name, labels, scopes(place), place
 
 
-def _agent_of_span(place: context.Context) -> str | None:
-    """Whom the span says that is current there: agent frameworks open one for each agent."""
-    attributes = getattr(trace.get_current_span(place), "attributes", None)
-    name = attributes.get("gen_ai.agent.name") if attributes else None
+_NAMES = ("gen_ai.agent.name", "agent.name", "crewai.agent.role")
+"""How spans name an agent: the semantic conventions, OpenInference, CrewAI."""
+_ENTITY = ("traceloop.entity.name", "traceloop.span.kind", "agent")
+"""A name that is an agent's on spans of this kind (OpenLLMetry)."""
+_INHERITED = "_otel_llm_usage_agent"
+"""Where a span keeps the agent of the spans around it."""
+
+
+def agent_of(span: trace.Span) -> str | None:
+    """Whom a span says, or the nearest one around it: agent frameworks open one for each agent."""
+    return _said(getattr(span, "attributes", None)) or getattr(span, _INHERITED, None)
+
+
+def _said(attributes: Mapping[str, object] | None) -> str | None:
+    if not attributes:
+        return None
+    for known in _NAMES:
+        name = attributes.get(known)
+        if isinstance(name, str) and name:
+            return name
+    entity, kind, agents = _ENTITY
+    name = attributes.get(entity) if attributes.get(kind) == agents else None
     return name if isinstance(name, str) and name else None
+
+
+def begun(span: trace.Span, outer: trace.Span, attributes: Mapping[str, object] | None) -> None:
+    """A span begins inside another one: what is done in it is done for the same agent.
+
+    One that is not sampled keeps no attributes: the agent is remembered all the same, for money does
+    not depend on sampling.
+    """
+    own = None if span.is_recording() else _said(attributes)
+    name = own or agent_of(outer)
+    if name is not None and span is not outer and span is not trace.INVALID_SPAN:
+        setattr(span, _INHERITED, name)
 
 
 def caller() -> context.Context:

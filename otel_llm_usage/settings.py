@@ -17,6 +17,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from .baggage import MOST_NAMES
 from .budgets import Budget
 from .budgets import parse as parse_budgets
 from .errors import ConfigurationError
@@ -40,6 +41,10 @@ class Settings:
     """Which SDKs to instrument: `google`, `openai`, `anthropic`."""
     agent: str = "unknown"
     """The agent of a call outside every `with agent(...)` block."""
+    agents: Mapping[str, str] = field(default_factory=dict)
+    """By dotted name of a module, class or function, the agent of its calls outside every block."""
+    baggage: tuple[str, ...] = ()
+    """What other services are told, and may say, of who pays: `agent`, and names of labels."""
     namespace: str = "llm"
     """Prefix of the metric names; empty gives plain `tokens_total` and `cost_total`."""
     metric_labels: tuple[str, ...] = ()
@@ -114,6 +119,8 @@ def _port(text: str) -> int | None:
 _PARSERS: dict[str, Callable[[str], Any]] = {
     "sdks": _words,
     "agent": str,
+    "agents": _pairs,
+    "baggage": _words,
     "namespace": str,
     "metric_labels": _words,
     "max_label_values": int,
@@ -295,7 +302,7 @@ def _checked(settings: Settings) -> Settings:
     settings = replace(settings, budgets=parse_budgets(settings.budgets))
     for one in fields(Settings):
         value = getattr(settings, one.name)
-        if one.name in ("sdks", "metric_labels", "prices"):
+        if one.name in ("sdks", "metric_labels", "prices", "baggage"):
             value = _texts(one.name, value)
             changed: dict[str, Any] = {one.name: value}
             settings = replace(settings, **changed)
@@ -337,12 +344,24 @@ _NAME = re.compile("[a-zA-Z_][a-zA-Z0-9_]*")
 
 
 def _check_names(settings: Settings) -> None:
-    labels = settings.metric_labels
-    for label in labels:
-        if not _NAME.fullmatch(label) or label.startswith("__"):
-            raise ConfigurationError(f"metric_labels: {label!r} is not a Prometheus label name")
-        if labels.count(label) > 1:
-            raise ConfigurationError(f"metric_labels: {label!r} is there twice")
+    for setting, labels in (
+        ("metric_labels", settings.metric_labels),
+        ("baggage", settings.baggage),
+    ):
+        for label in labels:
+            if not _NAME.fullmatch(label) or label.startswith("__"):
+                raise ConfigurationError(f"{setting}: {label!r} is not a Prometheus label name")
+            if labels.count(label) > 1:
+                raise ConfigurationError(f"{setting}: {label!r} is there twice")
+    if len(settings.baggage) > MOST_NAMES:
+        raise ConfigurationError(f"baggage: at most {MOST_NAMES} names go along with a request")
+    for name, agent in cast(Mapping[Any, Any], settings.agents).items():
+        if not isinstance(name, str) or not all(map(str.isidentifier, name.split("."))):
+            raise ConfigurationError(
+                f"agents: {name!r} is no dotted name of a module, class or function"
+            )
+        if not isinstance(agent, str) or not agent:
+            raise ConfigurationError(f"agents: {name!r} stands for {agent!r}: say an agent's name")
     if settings.namespace and not _NAME.fullmatch(settings.namespace):
         raise ConfigurationError(f"namespace={settings.namespace!r} is not a Prometheus name")
     if not settings.agent:
@@ -374,6 +393,7 @@ def _check_token(token: str | None) -> None:
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "agent": (str,),
+    "agents": (Mapping,),
     "namespace": (str,),
     "max_label_values": (int,),
     "exemplars": (bool,),

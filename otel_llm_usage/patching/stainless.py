@@ -359,7 +359,7 @@ class Stainless:
             else:
                 frame.follow(attempt)
             frame.attempts.append(attempt)
-            if call.span is not None:
+            if call.span is not None or self._meters.meter.hush is not None:
                 call.activate()
         return attempt
 
