@@ -32,6 +32,9 @@ class _Entry(NamedTuple):
     inside: context.Context
 
 
+_made = tuple.__new__
+"""Makes an entry in half the time of its own constructor."""
+
 _entered: ContextVar[tuple[_Entry, ...]] = ContextVar("otel_llm_usage_entered", default=())
 
 
@@ -47,9 +50,11 @@ class Block:
     def __enter__(self) -> Self:
         # the object may be entered again, also in other tasks: what was before belongs to the entry
         before = context.get_current()
-        inside = _told(self._inside(before))
+        inside = self._inside(before)
+        if baggage.shared():
+            inside = _told(inside)
         context.attach(inside)
-        _entered.set((*_entered.get(), _Entry(self, before, inside)))
+        _entered.set((*_entered.get(), _made(_Entry, (self, before, inside))))
         return self
 
     def __exit__(
@@ -64,6 +69,12 @@ class Block:
         that holds which the last block says that is still open.
         """
         entries = _entered.get()
+        if entries:
+            block, before, inside = entries[-1]
+            if block is self and context.get_current() is inside:  # as nearly always
+                context.attach(before)
+                _entered.set(entries[:-1])
+                return
         places = [place for place, entry in enumerate(entries) if entry.block is self]
         if not places:
             return
@@ -73,8 +84,6 @@ class Block:
         if later:
             # a block that overlaps: when the one after it is left, this one is not to come back
             later[0] = later[0]._replace(before=_charged_as(left.before, later[0].before))
-        elif current is left.inside:
-            context.attach(left.before)
         elif all(current.get(key) is left.inside.get(key) for key in PAYER):
             context.attach(_charged_as(left.before, current))
         _entered.set((*entries[:place], *later))

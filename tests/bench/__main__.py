@@ -26,6 +26,8 @@ def calls(rounds: int, number: int) -> dict[str, float]:
         "span around": around,
         "in a loop": measures.in_a_loop(rounds, spans="never"),
         "in a loop, span": measures.in_a_loop(rounds, spans="auto", tracer_provider=provider),
+        "charged": measures.in_a_loop(rounds, measures.charged, spans="never"),
+        "block": measures.block(rounds),
         "event in a loop": measures.events_in_a_loop(rounds, hidden=False),
         "hidden event in a loop": measures.events_in_a_loop(rounds, hidden=True),
     }
@@ -65,6 +67,9 @@ def report(options: argparse.Namespace) -> None:
         ("with a span", found["in a loop, span"]),
     ):
         print(f"  {name:26} {value:6.1f} µs  {value / loop:.2f} of that span")
+    charged = found["charged"] - found["in a loop"]
+    print(f"  {'inside a scope, with labels':26} {charged:6.1f} µs  more")
+    print(f"  {'a block of its own':26} {found['block']:6.1f} µs  more")
     for name in ("event", "hidden event"):
         print(f"  {name + ' of a stream':26} {found[f'{name} in a loop']:6.1f} µs")
     print("around real calls of the SDKs, to a provider inside the process:")

@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.trace import Tracer
 from prometheus_client import CollectorRegistry
 
-from otel_llm_usage import instrument, providers, uninstrument
+from otel_llm_usage import agent, attribute, instrument, providers, track, uninstrument
 from otel_llm_usage.patching import wire
 from otel_llm_usage.patching.observation import observe
 from otel_llm_usage.patching.tee import Tap, _SyncTee
@@ -145,8 +145,13 @@ class _Base:
         self._process_response(options=options, response=self._response, stream=False)
 
 
-def in_a_loop(rounds: int, **options: Any) -> float:
-    """Microseconds that our wrappers take for one call, in a loop with nothing else."""
+def in_a_loop(
+    rounds: int, inside: Callable[[], AbstractContextManager[Any]] = nullcontext, **options: Any
+) -> float:
+    """Microseconds that our wrappers take for one call, in a loop with nothing else.
+
+    `inside`: a block around all of the calls.
+    """
     asked = FinalRequestOptions.construct(
         method="post", url="/chat/completions", json_data={"model": "gpt-4.1", "messages": []}
     )
@@ -164,9 +169,27 @@ def in_a_loop(rounds: int, **options: Any) -> float:
         best = []
         for client in (plain, ours):
             action = partial(client.request, None, asked)
-            action()
-            best.append(min(timed(action, 180, runtime.flush)[0] for _ in range(rounds * 5)))
+            with inside():
+                action()
+                best.append(min(timed(action, 180, runtime.flush)[0] for _ in range(rounds * 5)))
     return best[1] - best[0]
+
+
+@contextmanager
+def charged() -> Iterator[None]:
+    """An open scope, and in it who pays."""
+    with track("analysis", symbol="X"), attribute(agent="planner", call_type="plan", user="u1"):
+        yield
+
+
+def block(rounds: int) -> float:
+    """Microseconds of making, entering and leaving one block."""
+
+    def one() -> None:
+        with agent("planner"):
+            pass
+
+    return min(timed(one, 1000)[0] for _ in range(rounds * 5))
 
 
 def events_in_a_loop(rounds: int, *, hidden: bool) -> float:
