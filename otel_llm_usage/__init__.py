@@ -16,11 +16,13 @@ from .records import (
 )
 from .runtime import Runtime, instrument, price, uninstrument
 from .scope import agent, attribute
+from .streaming import stream_with_usage
 from .sums import Group, Sum
 from .tracking import (
     UsageScope,
     agent_models,
     close_tracker,
+    current_usage,
     get_or_create_tracker,
     reset_usage,
     track,
@@ -51,12 +53,14 @@ __all__ = [
     "agent_models",
     "attribute",
     "close_tracker",
+    "current_usage",
     "get_or_create_tracker",
     "instrument",
     "price",
     "record_usage",
     "register_extractor",
     "reset_usage",
+    "stream_with_usage",
     "track",
     "uninstrument",
     "usage_by_agent",

@@ -1,9 +1,9 @@
 """A context manager around each call of a function, whatever kind of function it is."""
 
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable
 from contextlib import AbstractContextManager
 from functools import partial, wraps
-from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
+from inspect import isasyncgenfunction, isawaitable, iscoroutinefunction, isgeneratorfunction
 from typing import Any
 
 
@@ -36,29 +36,35 @@ def _generator(
     """A generator function whose steps run inside the block."""
 
     def steps(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        return (yield from _Steps(block, wrapped(*args, **kwargs)))
+        return (yield from Steps(block, wrapped(*args, **kwargs)))
 
     return steps
 
 
-class _Steps(Generator[Any, Any, Any]):
-    """A generator, each step of which is made inside the block."""
+class Steps(Generator[Any, Any, Any]):
+    """A generator, or whatever can be iterated over, each step of which is made inside the block."""
 
-    def __init__(self, block: AbstractContextManager[Any], made: Generator[Any, Any, Any]) -> None:
+    def __init__(self, block: AbstractContextManager[Any], whole: Iterable[Any]) -> None:
         self._block = block
-        self._made = made
+        self._whole = whole
+        self._made: Any = None
 
     def send(self, value: Any) -> Any:
         with self._block:
-            return self._made.send(value)
+            if self._made is None:
+                self._made = iter(self._whole)
+            return next(self._made) if value is None else self._made.send(value)
 
     def throw(self, *error: Any) -> Any:
         with self._block:
             return self._made.throw(*error)
 
     def close(self) -> None:
-        with self._block:
-            self._made.close()
+        # a WSGI answer is closed itself, once; else the generator that an iterable has made
+        close = getattr(self._whole, "close", None) or getattr(self._made, "close", None)
+        if close is not None:
+            with self._block:
+                close()
 
 
 def _async_generator(
@@ -67,13 +73,12 @@ def _async_generator(
     """An async generator function whose steps run inside the block."""
 
     async def steps(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        made = wrapped(*args, **kwargs)
+        made = AsyncSteps(block, wrapped(*args, **kwargs))
         step: Callable[[], Any] = partial(anext, made)
         try:
             while True:
                 try:
-                    with block:
-                        value = await step()
+                    value = await step()
                 except StopAsyncIteration:
                     return
                 try:
@@ -83,7 +88,35 @@ def _async_generator(
                 except BaseException as error:  # noqa: BLE001 (it is the generator's)
                     step = partial(made.athrow, error)
         finally:
-            with block:
-                await made.aclose()
+            await made.aclose()
 
     return steps
+
+
+class AsyncSteps(AsyncGenerator[Any, Any]):
+    """The same for what is iterated over by `async for`."""
+
+    def __init__(self, block: AbstractContextManager[Any], whole: AsyncIterable[Any]) -> None:
+        self._block = block
+        self._whole = whole
+        self._made: Any = None
+
+    async def asend(self, value: Any) -> Any:
+        with self._block:
+            if self._made is None:
+                self._made = aiter(self._whole)
+            return await (anext(self._made) if value is None else self._made.asend(value))
+
+    async def athrow(self, *error: Any) -> Any:
+        with self._block:
+            return await self._made.athrow(*error)
+
+    async def aclose(self) -> None:
+        # streams of SDKs spell it `close`
+        names = [(one, name) for one in (self._whole, self._made) for name in ("aclose", "close")]
+        close = next((getattr(one, name) for one, name in names if hasattr(one, name)), None)
+        if close is not None:
+            with self._block:
+                closing = close()
+                if isawaitable(closing):
+                    await closing

@@ -177,15 +177,16 @@ def charged_to(scope: Scope, labels: Mapping[str, str], before: context.Context)
     """The context in which calls belong to a scope, too, and have its labels."""
     changed = dict(before)
     outer = scopes(before)
-    if not any(one is scope for one in outer):
-        changed[_SCOPES] = (*outer, scope)
+    if not outer or outer[-1] is not scope:
+        # once, however often it is entered; and the innermost is the one that was entered last
+        changed[_SCOPES] = (*(one for one in outer if one is not scope), scope)
     if labels:
         changed[_LABELS] = _over(before, labels)
     return context.Context(changed)
 
 
 def scopes(place: context.Context) -> tuple[Scope, ...]:
-    """The scopes around a call that is made there, the outermost first."""
+    """The scopes around a call that is made there; the innermost is the last."""
     found = place.get(_SCOPES)
     return found if isinstance(found, tuple) else ()
 

@@ -5,13 +5,14 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 from . import forks
 from .backlog import counting
 from .records import Record, dollars
-from .scope import Block, charged_to, named, texts
+from .scope import Block, caller, charged_to, named, scopes, texts
 from .sums import Sum, Sums
 
 R = TypeVar("R")
@@ -158,21 +159,21 @@ class UsageScope(Block):
         }
 
     def token_usage(self) -> list[dict[str, Any]]:
-        """One item for each call that is kept, in the shape of `token_summary`'s sources."""
-        items = []
-        for record in self.records:
-            found = Sum()
-            found.add(record)
-            items.append(
-                {
-                    "type": "token_usage",
-                    "source": record.labels.get("call_type") or record.agent,
-                    "model": record.model,
-                    "success": record.status == "ok",
-                    **_tokens(found),
-                }
-            )
-        return items
+        """One item for each call that is kept, see `call_usage`."""
+        return list(map(call_usage, self.records))
+
+    def since(self, ended: int) -> tuple[tuple[Record, ...], int]:
+        """The records after the first `ended` ones, as far as they are kept, and how many there are.
+
+        So that somebody may look again and again: `new, ended = usage.since(ended)`.
+        """
+
+        def look() -> tuple[tuple[Record, ...], int]:
+            kept = len(self._kept)
+            new = max(self.dropped + kept - ended, 0)
+            return tuple(islice(self._kept, max(kept - new, 0), None)), self.dropped + kept
+
+        return self._read(look)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, for JSON: see `SCHEMA`; dollars as text, times in seconds."""
@@ -209,6 +210,19 @@ def _tokens(found: Sum) -> dict[str, Any]:
         "embedding_tokens": found.embedding_tokens,
         "total_tokens": found.total_tokens,
         "estimated_cost_usd": None if cost is None else float(cost),
+    }
+
+
+def call_usage(record: Record) -> dict[str, Any]:
+    """The item of one call, in the shape of `token_summary`'s sources."""
+    found = Sum()
+    found.add(record)
+    return {
+        "type": "token_usage",
+        "source": record.labels.get("call_type") or record.agent,
+        "model": record.model,
+        "success": record.status == "ok",
+        **_tokens(found),
     }
 
 
@@ -282,6 +296,12 @@ def track(id: str | None = None, **labels: object) -> UsageScope:
     `id`: its name, a new one if left out. `labels` become labels of the records.
     """
     return UsageScope(id, labels)
+
+
+def current_usage() -> UsageScope | None:
+    """The innermost scope around the caller; `None` outside all of them."""
+    around = (one for one in reversed(scopes(caller())) if isinstance(one, UsageScope))
+    return next(around, None)
 
 
 class Trackers:

@@ -1,9 +1,11 @@
 """The public API as a typed application uses it. Never run: mypy reads it."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import assert_type
+from typing import Any, assert_type
+
+from starlette.applications import Starlette
 
 import otel_llm_usage
 from otel_llm_usage import (
@@ -15,11 +17,18 @@ from otel_llm_usage import (
     Record,
     Runtime,
     Usage,
+    UsageScope,
     agent,
+    current_usage,
     instrument,
     price,
+    stream_with_usage,
+    track,
 )
+from otel_llm_usage.server import wsgi_app
+from otel_llm_usage.streaming import sse
 from otel_llm_usage.testing import Records
+from otel_llm_usage.web import UsageMiddleware, UsageWSGIMiddleware
 
 records = Records()
 runtime = instrument(
@@ -66,4 +75,21 @@ assert_type(runtime.budgets(), tuple[BudgetStatus, ...])
 cost = price({"prompt_tokens": 1}, provider="openai", model="gpt-5", at=date(2026, 11, 20))
 cost = price("{}", provider="openai", at=datetime.now(UTC), request={}, response={})
 assert_type(cost.lines, tuple[CostLine, ...])
+assert_type(current_usage(), UsageScope | None)
+
+
+async def over(usage: UsageScope) -> None:
+    assert_type(usage.total.cost_usd, Decimal | None)
+
+
+def streams(words: list[str], later: AsyncIterator[str]) -> None:
+    made = stream_with_usage(words, track("a1"), each_call=True, on_end=print)
+    assert_type(made, Generator[str | Any, None, None])
+    assert_type(stream_with_usage(later, render=sse, on_end=over), AsyncGenerator[str | Any, None])
+
+
+app = Starlette()
+app.add_middleware(UsageMiddleware, user="x-user-id", final_event=True, on_end=over)
+UsageMiddleware(app, labels=lambda scope: {"path": scope["path"]})
+UsageWSGIMiddleware(wsgi_app(), id=lambda environ: environ["PATH_INFO"])
 otel_llm_usage.uninstrument()
