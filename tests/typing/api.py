@@ -10,14 +10,19 @@ from otel_llm_usage import (
     Budget,
     BudgetStatus,
     BudgetThreshold,
+    Comparison,
     Cost,
     CostLine,
     Record,
     Runtime,
+    Timing,
     Usage,
+    UsageScope,
+    WhatIf,
     agent,
     instrument,
     price,
+    track,
 )
 from otel_llm_usage.testing import Records
 
@@ -67,3 +72,12 @@ cost = price({"prompt_tokens": 1}, provider="openai", model="gpt-5", at=date(202
 cost = price("{}", provider="openai", at=datetime.now(UTC), request={}, response={})
 assert_type(cost.lines, tuple[CostLine, ...])
 otel_llm_usage.uninstrument()
+
+with track("a1", symbol="X") as usage:
+    assert_type(usage, UsageScope)
+assert_type(usage.what_if("gpt-4.1", tier="batch"), WhatIf)
+assert_type(usage.compare_models("a", "b"), Comparison)
+assert_type(usage.timing(), Timing)
+assert_type(usage.timing(by="agent"), dict[str, Timing])
+usage.bar_chart("a.png", by="agent", of="tokens")
+usage.print_chart("calls")
