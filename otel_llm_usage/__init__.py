@@ -2,6 +2,7 @@
 
 from ._version import __version__
 from .budgets import Budget
+from .comparison import Comparison, ModelFigures, Timing, WhatIf
 from .errors import ConfigurationError, LLMUsageError, MissingExtra
 from .manual import record_usage, register_extractor
 from .records import (
@@ -35,19 +36,23 @@ __all__ = [
     "Budget",
     "BudgetStatus",
     "BudgetThreshold",
+    "Comparison",
     "ConfigurationError",
     "Cost",
     "CostLine",
     "Group",
     "LLMUsageError",
     "MissingExtra",
+    "ModelFigures",
     "Reading",
     "Record",
     "Request",
     "Runtime",
     "Sum",
+    "Timing",
     "Usage",
     "UsageScope",
+    "WhatIf",
     "__version__",
     "agent",
     "agent_models",

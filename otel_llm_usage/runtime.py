@@ -523,9 +523,16 @@ def price(
 
 
 def price_now(request: Request, reading: Reading, at: float) -> Cost:
-    """See `Pricer`: with the prices of `instrument()`, or the packaged ones."""
-    library = _runtime.prices if _runtime is not None else _default_prices()
-    return library.price(request, reading, at)
+    """See `Pricer`: with the prices of now."""
+    return _library().price(request, reading, at)
+
+
+def _library() -> PriceLibrary:
+    """The prices of `instrument()`, or the packaged ones."""
+    return _runtime.prices if _runtime is not None else _default_prices()
+
+
+tracking.use_prices(lambda: _library().catalogue)
 
 
 _default: PriceLibrary | None = None

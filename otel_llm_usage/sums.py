@@ -40,6 +40,18 @@ class Group(NamedTuple):
         )
 
 
+By = str | tuple[str, ...]
+"""What sums are asked for by: a field of `Group`, or several."""
+
+
+def fields(by: By) -> tuple[str, ...]:
+    """The fields of `Group` that were asked for; `ValueError` if it has no such."""
+    asked = (by,) if isinstance(by, str) else tuple(by)
+    if not asked or not set(asked) <= set(Group._fields):
+        raise ValueError(f"by={by!r}: this takes one or some of {', '.join(Group._fields)}")
+    return asked
+
+
 _REST = Group(OTHER, OTHER, OTHER, OTHER, OTHER)
 
 
@@ -48,6 +60,7 @@ class Sum:
 
     __slots__ = (
         "aborted",
+        "billed",
         "calls",
         "embedding_tokens",
         "failures",
@@ -70,6 +83,8 @@ class Sum:
         """Requests that failed, and streams that broke off."""
         self.aborted = 0
         """Streams that the caller left early."""
+        self.billed = 0
+        """Calls that may have been billed: all but those for which the provider bills nothing."""
         self.tokens = [0] * len(KINDS)
         """By kind, in the order of `Usage`: each token once."""
         self.embedding_tokens = 0
@@ -104,6 +119,8 @@ class Sum:
             self.aborted += 1
         else:
             self.failures += 1
+        if cost.status != "not_billed":
+            self.billed += 1
         if record.usage is None and not record.units and cost.incomplete:
             self.missing += 1
         if record.duration is not None:
@@ -213,6 +230,7 @@ class Sum:
             "successes": self.successes,
             "failures": self.failures,
             "aborted": self.aborted,
+            "billed": self.billed,
             "input_tokens": self.input_tokens,
             "output_tokens": self.output_tokens,
             "reasoning_tokens": self.reasoning_tokens,
@@ -220,8 +238,8 @@ class Sum:
             "embedding_tokens": self.embedding_tokens,
             "total_tokens": self.total_tokens,
             "tokens": self.usage.nonzero(),
-            "cost_usd": _text(self.cost_usd),
-            "known_cost_usd": _text(self.known_cost_usd),
+            "cost_usd": as_text(self.cost_usd),
+            "known_cost_usd": as_text(self.known_cost_usd),
             "unpriced": self.unpriced,
             "missing_usage": self.missing,
             "seconds": self.seconds,
@@ -229,7 +247,7 @@ class Sum:
             "shortest_seconds": self.shortest,
             "longest_seconds": self.longest,
             "average_tokens": self.average_tokens,
-            "average_cost_usd": _text(self.average_cost_usd),
+            "average_cost_usd": as_text(self.average_cost_usd),
         }
 
 
@@ -238,6 +256,7 @@ _COUNTS = (
     "successes",
     "failures",
     "aborted",
+    "billed",
     "embedding_tokens",
     "pico",
     "unpriced",
@@ -301,5 +320,25 @@ class Sums:
         return {values[0]: part for values, part in self.by(field).items()}
 
 
-def _text(amount: Decimal | None) -> str | None:
+class Gathered(NamedTuple):
+    """What a scope has gathered until one moment."""
+
+    sums: Sums
+    records: tuple[Record, ...]
+    """Those that are kept, in the order in which the calls ended."""
+    dropped: int
+    """How many older ones are not kept any more; the sums hold them."""
+
+    @property
+    def failures(self) -> tuple[Record, ...]:
+        """Those of requests that failed, and of streams that broke off."""
+        return tuple(
+            record
+            for record in self.records
+            if record.status in ("error", "broken") and not record.later_entry
+        )
+
+
+def as_text(amount: Decimal | None) -> str | None:
+    """Dollars for JSON."""
     return None if amount is None else f"{amount:f}"

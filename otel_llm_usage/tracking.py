@@ -1,5 +1,7 @@
 """Usage scopes: what the calls inside a block have used and cost, while it is open and afterwards."""
 
+import json
+import os
 import threading
 import time
 import uuid
@@ -7,13 +9,21 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from itertools import islice
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar, overload
 
-from . import forks
+from . import comparison, files, forks
 from .backlog import counting
-from .records import Record, dollars
+from .comparison import Comparison, Timing, WhatIf
+from .prices import Catalogue
+from .records import Record
 from .scope import Block, caller, charged_to, named, scopes, texts
-from .sums import Sum, Sums
+from .sums import By, Gathered, Sum, Sums, as_text
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from .charts import Measure
 
 R = TypeVar("R")
 
@@ -22,6 +32,15 @@ MOST_CALLS = 10_000
 
 SCHEMA = "otel-llm-usage/scope/1"
 """What `UsageScope.to_dict()` looks like: fields may be added under the same name."""
+
+
+_catalogue: Callable[[], Catalogue]
+
+
+def use_prices(catalogue: Callable[[], Catalogue]) -> None:
+    """Where `what_if` finds the prices of now: told by the runtime when it is imported."""
+    global _catalogue
+    _catalogue = catalogue
 
 
 class UsageScope(Block):
@@ -79,6 +98,9 @@ class UsageScope(Block):
         """Look while nothing is counted, after all calls that have ended until now."""
         with counting.alone():
             return look()
+
+    def _gathered(self) -> Gathered:
+        return self._read(lambda: Gathered(self._sums.copy(), tuple(self._kept), self.dropped))
 
     def _by(self, field: str) -> dict[str, Sum]:
         return self._read(lambda: self._sums.by_one(field))
@@ -175,11 +197,119 @@ class UsageScope(Block):
 
         return self._read(look)
 
+    @property
+    def failures(self) -> tuple[Record, ...]:
+        """The kept records of requests that failed, and of streams that broke off."""
+        return self._gathered().failures
+
+    @property
+    def most_expensive_call(self) -> Record | None:
+        """The kept record that cost most, as far as that is known; `None` without calls."""
+        return max(self.records, key=lambda record: record.cost.known_pico, default=None)
+
+    @overload
+    def timing(self, by: None = None) -> Timing: ...
+    @overload
+    def timing(self, by: str) -> dict[str, Timing]: ...
+    def timing(self, by: str | None = None) -> Timing | dict[str, Timing]:
+        """How long the kept calls took, failed ones too: all, or by `agent`, `model`, `call_type`…"""
+        if by is None:
+            return comparison.timing(self.records)
+        return comparison.timing_by(self.records, by)
+
+    def what_if(
+        self,
+        model: str | None = None,
+        tier: str | None = None,
+        provider: str | None = None,
+        *,
+        agent: str | None = None,
+        of_model: str | None = None,
+    ) -> WhatIf:
+        """What the kept calls would have cost on another model, at another tier, or elsewhere.
+
+        `tier`: `standard`, `batch`, `flex`, `priority`…; `provider`: who sells the model, where this
+        is not to be whoever sold it in these calls, or else its maker. `agent` and `of_model` pick
+        the calls of an agent or of a model. Each call is priced anew with the prices of its time.
+
+        The counts of tokens stay what they were: another tokenizer would count otherwise, and another
+        model would answer otherwise.
+        """
+        return comparison.what_if(
+            self._gathered(),
+            _catalogue(),
+            model=model,
+            tier=tier,
+            provider=provider,
+            agent=agent,
+            of_model=of_model,
+        )
+
+    def compare_models(self, a: str, b: str) -> Comparison:
+        """Two models as they were used, and the traffic of each at the prices of the other.
+
+        A model is named as it answered or as it was asked for; without a date it stands for all its
+        snapshots.
+        """
+        return comparison.compare_models(self._gathered(), _catalogue(), a, b)
+
+    # ------------------------------------------------------------ what it shows
+    # rich is imported when somebody looks, not with the package
+
+    def table(self, by: By = ("agent", "model")) -> "Table":
+        """A table for `rich`, by one or some of the fields of `Group`; the dearest first."""
+        from . import tables  # noqa: PLC0415 (rich)
+
+        return tables.table(self.sums, by)
+
+    def __rich__(self) -> "RenderableType":
+        from . import tables  # noqa: PLC0415 (rich)
+
+        return tables.Summary(self.id, self.labels, self._gathered())
+
+    def print_summary(self, file: IO[str] | None = None) -> None:
+        """Print what was used and cost, by whom, and what failed; to standard output, or a file."""
+        from . import tables  # noqa: PLC0415 (rich)
+
+        tables.show(self, file)
+
+    def print_chart(
+        self, of: "Measure" = "cost", file: IO[str] | None = None, *, by: By = ("agent", "model")
+    ) -> None:
+        """Print bars of `cost`, `tokens` or `calls`."""
+        from . import charts, tables  # noqa: PLC0415 (rich)
+
+        tables.show(charts.Bars(self.sums, by, of), file)
+
+    def print_timeline(self, file: IO[str] | None = None, *, by: By = ("agent", "model")) -> None:
+        """Print when the kept calls ran: a row for each agent and model."""
+        from . import charts, tables  # noqa: PLC0415 (rich)
+
+        tables.show(charts.Lanes(self.records, by), file)
+
+    def bar_chart(
+        self,
+        path: str | os.PathLike[str],
+        by: By = ("agent", "model"),
+        of: "Measure" = "cost",
+    ) -> None:
+        """Draw bars of `cost`, `tokens` or `calls` into a `.png`, `.svg` or `.pdf`.
+
+        A bar for each value of the first field; the second one divides it. Needs the extra `charts`.
+        """
+        from . import charts  # noqa: PLC0415 (rich)
+
+        charts.bar_chart(path, self.id, self.sums, by, of)
+
+    def timeline(self, path: str | os.PathLike[str], by: By = "agent") -> None:
+        """Draw when the kept calls ran, in the colours of their models, as `bar_chart` does."""
+        from . import charts  # noqa: PLC0415 (rich)
+
+        charts.timeline(path, self.id, self._gathered(), by)
+
     def to_dict(self) -> dict[str, Any]:
         """Everything, for JSON: see `SCHEMA`; dollars as text, times in seconds."""
-        sums, records, dropped = self._read(
-            lambda: (self._sums.copy(), tuple(self._kept), self.dropped)
-        )
+        sums, records, dropped = self._gathered()
         pairs = sums.by("agent", "model").items()
         return {
             "schema": SCHEMA,
@@ -195,9 +325,31 @@ class UsageScope(Block):
                 {"agent": agent, "model": model, **found.to_dict()}
                 for (agent, model), found in pairs
             ],
+            "timing": {
+                "all": comparison.timing(records).to_dict(),
+                **{
+                    f"by_{field}": {
+                        value: found.to_dict()
+                        for value, found in comparison.timing_by(records, field).items()
+                    }
+                    for field in ("agent", "model")
+                },
+            },
             "call_details": list(map(call_detail, records)),
             "calls_dropped": dropped,
         }
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """`to_dict` as JSON text."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, indent=indent)
+
+    def export_json(self, path: str | os.PathLike[str]) -> None:
+        """Write `to_json` to a file, in UTF-8: as a whole, in the place of one that may be there.
+
+        `ConfigurationError` if its folder is not there.
+        """
+        # half of a pair of surrogates has no UTF-8
+        files.write(path, (self.to_json(indent=2) + "\n").encode(errors="replace"))
 
 
 def _tokens(found: Sum) -> dict[str, Any]:
@@ -240,7 +392,9 @@ def call_detail(record: Record) -> dict[str, Any]:
         "agent": record.agent,
         "provider": record.provider,
         "model": record.model,
+        "asked_model": record.request.model,
         "operation": record.operation,
+        "tier": record.tier,
         "status": record.status,
         "error_type": record.error_type,
         "error_message": record.error_message,
@@ -249,9 +403,13 @@ def call_detail(record: Record) -> dict[str, Any]:
         "total_tokens": None if usage is None else usage.total_tokens,
         "tokens": {} if usage is None else usage.nonzero(),
         "usage_source": record.usage_source,
-        "cost_usd": None if cost.pico is None else f"{dollars(cost.pico):f}",
+        "units": {unit: str(quantity) for unit, quantity in record.units.items()},
+        "cost_usd": as_text(cost.total),
+        "known_cost_usd": as_text(cost.known),
         "cost_status": cost.status,
+        "cost_reasons": list(cost.reasons),
         "seconds": record.duration,
+        "seconds_to_first_chunk": record.time_to_first_chunk,
         "labels": dict(record.labels),
     }
 

@@ -1,5 +1,6 @@
 """What is documented is what there is."""
 
+import json
 import os
 import re
 import subprocess
@@ -39,6 +40,34 @@ def test_the_python_of_the_readme_runs(llm_standin, python):
     for example in examples:
         python(example.replace("metrics_port=9464", "metrics_port=0"), **llm_standin.environment())
     assert [bill.endpoint for bill in llm_standin.ledger] == ["chat.completions"]
+
+
+def test_the_page_of_what_a_scope_tells_runs_and_names_every_field(
+    llm_standin, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "telling.md").read_text()
+    place: dict[str, object] = {}
+    for example in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(example.replace("instrument()", "instrument(otlp=False)"), place)
+    place["client"].close()
+    said = json.loads((tmp_path / "usage.json").read_text())
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "usage.json",
+        "usage.png",
+        "by-agent.svg",
+        "when.pdf",
+    }
+    assert "analysis-123" in capsys.readouterr().out
+    named = set(re.findall(r"`(\w+)`", page.partition("## Export")[2]))
+    for part in (
+        said,
+        said["total"],
+        said["timing"],
+        said["timing"]["all"],
+        said["call_details"][0],
+    ):
+        assert part.keys() <= named
 
 
 def test_the_budgets_of_the_page_are_the_same_in_code_and_in_the_file(tmp_path, monkeypatch):

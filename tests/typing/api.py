@@ -12,12 +12,15 @@ from otel_llm_usage import (
     Budget,
     BudgetStatus,
     BudgetThreshold,
+    Comparison,
     Cost,
     CostLine,
     Record,
     Runtime,
+    Timing,
     Usage,
     UsageScope,
+    WhatIf,
     agent,
     current_usage,
     instrument,
@@ -93,3 +96,12 @@ app.add_middleware(UsageMiddleware, user="x-user-id", final_event=True, on_end=o
 UsageMiddleware(app, labels=lambda scope: {"path": scope["path"]})
 UsageWSGIMiddleware(wsgi_app(), id=lambda environ: environ["PATH_INFO"])
 otel_llm_usage.uninstrument()
+
+with track("a1", symbol="X") as usage:
+    assert_type(usage, UsageScope)
+assert_type(usage.what_if("gpt-4.1", tier="batch"), WhatIf)
+assert_type(usage.compare_models("a", "b"), Comparison)
+assert_type(usage.timing(), Timing)
+assert_type(usage.timing(by="agent"), dict[str, Timing])
+usage.bar_chart("a.png", by="agent", of="tokens")
+usage.print_chart("calls")
