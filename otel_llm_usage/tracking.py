@@ -11,6 +11,8 @@ from itertools import islice
 from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any, TypeVar, overload
 
+from opentelemetry.context import Context
+
 from . import comparison, files, forks
 from .backlog import counting
 from .comparison import Comparison, Timing, WhatIf
@@ -72,7 +74,7 @@ class UsageScope(Block):
         self.dropped = 0
         """How many of the oldest records are not kept any more; the sums hold them."""
 
-    def _inside(self, before: Any) -> Any:
+    def _inside(self, before: Context) -> Context:
         return charged_to(self, self.labels, before)
 
     def __repr__(self) -> str:

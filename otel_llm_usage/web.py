@@ -6,7 +6,9 @@ from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any, NamedTuple
 
-from . import around, guard
+from opentelemetry.context import Context
+
+from . import around, baggage, guard
 from .scope import texts
 from .streaming import AsyncOnEnd, OnEnd, ended, ended_async, sse
 from .tracking import UsageScope
@@ -318,6 +320,21 @@ def _variable(name: str) -> Callable[[Place], str | None]:
 # what both do
 
 
+class _RequestScope(UsageScope):
+    """The scope of a request, with which another service may have said who pays."""
+
+    __slots__ = ("heard",)
+
+    def __init__(self, id: str | None, labels: Mapping[str, object]) -> None:
+        super().__init__(id, labels)
+        self.heard: str | None = None
+
+    def _inside(self, before: Context) -> Context:
+        if self.heard:
+            before = guard.call("web.baggage", baggage.received, self.heard, before) or before
+        return super()._inside(before)
+
+
 class _Scopes:
     """Makes the scope of a request: whose it is."""
 
@@ -330,6 +347,7 @@ class _Scopes:
     ) -> None:
         """`header`: makes what reads a header by its name."""
         self._labels = labels
+        self._baggage = header("baggage")
         self._who: dict[str, Callable[[Place], object]] = {}
         for name, said in who.items():
             if isinstance(said, str):
@@ -344,7 +362,10 @@ class _Scopes:
             name: guard.call(f"web.{name}", _text, read, place) for name, read in self._who.items()
         }
         more = guard.call("web.labels", self._more, place) or {}
-        return UsageScope(said.pop("id", None), {**more, **texts(said)})
+        usage = _RequestScope(said.pop("id", None), {**more, **texts(said)})
+        if baggage.shared():
+            usage.heard = guard.call("web.baggage", self._baggage, place)
+        return usage
 
     def _more(self, place: Place) -> dict[str, str]:
         given = None if self._labels is None else self._labels(place)

@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from otel_llm_usage import ConfigurationError, agent, attribute, instrument
 from otel_llm_usage.baggage import received
 from otel_llm_usage.scope import payer
+from otel_llm_usage.web import UsageMiddleware
 
 from .conftest import ROOT
 
@@ -187,23 +188,29 @@ async def test_the_provider_hears_nothing_of_it(llm_standin, ask, spans):
 
 
 _SERVICE = """
-import http.server, json, openai
+import json, openai, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 from opentelemetry import context, propagate
-from opentelemetry.sdk.trace import TracerProvider
 import otel_llm_usage
+from otel_llm_usage.web import UsageWSGIMiddleware
 
 records = []
 runtime = otel_llm_usage.instrument(otlp=False, baggage=["agent", "user"], sinks=[records.append])
 
-class Service(http.server.BaseHTTPRequestHandler):
+def work():
+    openai.OpenAI().chat.completions.create(
+        model="gpt-4.1", messages=[{"role": "user", "content": "hello"}]
+    )
+    runtime.flush()
+    return json.dumps([records[-1].agent, dict(records[-1].labels)]).encode()
+
+class ByHand(BaseHTTPRequestHandler):
     def do_POST(self):
-        token = context.attach(propagate.extract({k.lower(): v for k, v in self.headers.items()}))
-        openai.OpenAI().chat.completions.create(
-            model="gpt-4.1", messages=[{"role": "user", "content": "hello"}]
-        )
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        token = context.attach(propagate.extract(headers))
+        said = work()
         context.detach(token)
-        runtime.flush()
-        said = json.dumps([records[-1].agent, dict(records[-1].labels)]).encode()
         self.send_response(200)
         self.send_header("content-length", str(len(said)))
         self.end_headers()
@@ -211,16 +218,29 @@ class Service(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *said): ...
 
-server = http.server.HTTPServer(("127.0.0.1", 0), Service)
+class Quiet(WSGIRequestHandler):
+    def log_message(self, *said): ...
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [work()]
+
+if sys.argv[1] == "by hand":
+    server = HTTPServer(("127.0.0.1", 0), ByHand)
+else:
+    server = make_server(
+        "127.0.0.1", 0, UsageWSGIMiddleware(application), handler_class=Quiet
+    )
 print(server.server_port, flush=True)
 server.serve_forever()
 """
 
 
-def test_two_services_charge_one_agent(llm_standin):
+@pytest.mark.parametrize("how", ["by hand", "by middleware"])
+def test_two_services_charge_one_agent(llm_standin, how):
     instrument(otlp=False, baggage=["agent", "team"])
     service = subprocess.Popen(
-        [sys.executable, "-c", _SERVICE], stdout=subprocess.PIPE, text=True, cwd=ROOT
+        [sys.executable, "-c", _SERVICE, how], stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
     with service:
         try:
@@ -229,9 +249,7 @@ def test_two_services_charge_one_agent(llm_standin):
             def ask():
                 headers = {}
                 propagate.inject(headers)
-                request = urllib.request.Request(
-                    f"http://127.0.0.1:{port}", b"", {key.title(): headers[key] for key in headers}
-                )
+                request = urllib.request.Request(f"http://127.0.0.1:{port}", b"", headers)
                 with urllib.request.urlopen(request) as answer:
                     return json.load(answer)
 
@@ -241,6 +259,22 @@ def test_two_services_charge_one_agent(llm_standin):
             assert ask() == ["unknown", {}]
         finally:
             service.kill()
+
+
+@pytest.mark.parametrize(
+    ("listed", "payer_there"), [(["agent"], ("planner", {})), ([], (None, {}))]
+)
+async def test_middleware_hears_what_is_listed_and_passes_it_on(listed, payer_there):
+    instrument(otlp=False, baggage=listed)
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append((who(), told()))
+
+    header = (b"baggage", b"otel_llm_usage.agent=planner,otel_llm_usage.user=u1,a=b")
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [header]}
+    await UsageMiddleware(app)(scope, None, None)
+    assert seen == [(payer_there, "otel_llm_usage.agent=planner" if listed else None)]
 
 
 @pytest.mark.parametrize(
