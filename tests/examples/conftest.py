@@ -1,6 +1,7 @@
 """What the tests of the examples share: the example as its user runs it, and as a service."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -35,6 +36,17 @@ def run_example(tmp_path):
         return done.stdout
 
     return run
+
+
+@pytest.fixture
+def documented():
+    """What the page of the examples shows of what one prints."""
+
+    def shown(name):
+        section = (ROOT / "docs" / "examples.md").read_text().partition(f"`{name}.py`\n")[2]
+        return re.search(r"```\n(.*?)```", section, re.DOTALL)[1]
+
+    return shown
 
 
 @pytest.fixture
