@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -213,13 +213,16 @@ def _durations(records: Iterable[Record]) -> Iterable[tuple[Record, float]]:
 
 
 class _Picked(NamedTuple):
-    """Calls of an agent, of a model, or of both."""
+    """Calls of some agents, of a model, or of both."""
 
-    agent: str | None
+    agents: Collection[str] | None
     model: str | None
 
+    def agent(self, name: str) -> bool:
+        return self.agents is None or name in self.agents
+
     def record(self, record: Record) -> bool:
-        return self.agent in (None, record.agent) and (
+        return self.agent(record.agent) and (
             self.model is None or _asked_or_answered(record, self.model)
         )
 
@@ -234,7 +237,7 @@ class _Picked(NamedTuple):
         answered = {(record.provider, record.model) for record in picked}
         found = Sum()
         for group, part in gathered.sums:
-            if self.agent in (None, group.agent) and (
+            if self.agent(group.agent) and (
                 self.model is None
                 or (group.provider, group.model) in answered
                 or _names(group.model, hosts.named(group.provider).platform, self.model)
@@ -319,15 +322,15 @@ def what_if(
     model: str | None,
     tier: str | None,
     provider: str | None,
-    agent: str | None,
+    agent: str | Collection[str] | None,
     of_model: str | None,
 ) -> WhatIf:
-    """The calls of an agent and of a model, or all, priced anew; see `UsageScope.what_if`."""
+    """The calls of some agents and of a model, or all, priced anew; see `UsageScope.what_if`."""
     if model is None and tier is None and provider is None:
         raise TypeError("what_if() takes a model, a tier or a provider: what is to be different?")
     seller = _seller(gathered, catalogue, model, provider)
     elsewhere = _Elsewhere(catalogue, model, tier, seller)
-    picked = _Picked(agent, of_model)
+    picked = _Picked((agent,) if isinstance(agent, str) else agent, of_model)
     records = [record for record in gathered.records if picked.record(record)]
     calls = unpriced = known = 0
     actual: int | None = 0

@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from itertools import islice
 from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any, TypeVar, overload
@@ -225,14 +225,14 @@ class UsageScope(Block):
         tier: str | None = None,
         provider: str | None = None,
         *,
-        agent: str | None = None,
+        agent: str | Collection[str] | None = None,
         of_model: str | None = None,
     ) -> WhatIf:
         """What the kept calls would have cost on another model, at another tier, or elsewhere.
 
         `tier`: `standard`, `batch`, `flex`, `priority`…; `provider`: who sells the model, where this
         is not to be whoever sold it in these calls, or else its maker. `agent` and `of_model` pick
-        the calls of an agent or of a model. Each call is priced anew with the prices of its time.
+        the calls of an agent, or of several, and of a model. Each call is priced anew with the prices of its time.
 
         The counts of tokens stay what they were: another tokenizer would count otherwise, and another
         model would answer otherwise.

@@ -198,11 +198,15 @@ def test_calls_of_an_agent_and_of_a_model_are_picked(llm_standin, gpt):
             gpt("gpt-5")
         with agent("writer"):
             gpt()
+        with agent("critic"):
+            gpt("gpt-5")
     bills = list(llm_standin.ledger)
     assert usage.what_if("o3", agent="planner").other_usd == elsewhere(bills[:2], "o3")
     assert usage.what_if("o3", of_model="gpt-4.1").other_usd == elsewhere(bills[::2], "o3")
     told = usage.what_if("o3", agent="planner", of_model="gpt-4.1-2025-04-14")
     assert (told.calls, told.other_usd) == (1, elsewhere(bills[:1], "o3"))
+    both = usage.what_if("o3", agent=("planner", "writer"))
+    assert (both.calls, both.other_usd) == (3, elsewhere(bills[:3], "o3"))
     nothing = usage.what_if("o3", agent="nobody")
     assert (nothing.calls, nothing.actual_usd, nothing.other_usd, nothing.ratio) == (0, 0, 0, None)
 

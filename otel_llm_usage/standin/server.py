@@ -114,21 +114,18 @@ class StandIn:
         self._unsettled = 0
         self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._also: list[asyncio.Server] = []
+        self._servers: list[asyncio.Server] = []
         self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="standin-provider", daemon=True)
+        self._thread.start()
         try:
-            self._server = self._loop.run_until_complete(
-                self._loop.create_server(self._connection, host, port, backlog=512)
-            )
+            self.host, self.port = self._listen(host, port)
         except OSError:
-            self._loop.close()
+            self.close()
             raise
-        self.host, self.port = self._server.sockets[0].getsockname()[:2]
         address = f"[{self.host}]" if ":" in self.host else self.host
         self.url = f"http://{address}:{self.port}"
         """Where it listens, without a slash at the end."""
-        self._thread = threading.Thread(target=self._run, name="standin-provider", daemon=True)
-        self._thread.start()
 
     def __enter__(self) -> "StandIn":
         return self
@@ -211,10 +208,8 @@ class StandIn:
 
     def encrypted(self, tls: ssl.SSLContext) -> str:
         """Listen on another port, too, where all is encrypted; its URL."""
-        listening = self._loop.create_server(self._connection, self.host, 0, ssl=tls)
-        server = asyncio.run_coroutine_threadsafe(listening, self._loop).result()
-        self._also.append(server)
-        return f"https://{self.host}:{server.sockets[0].getsockname()[1]}"
+        host, port = self._listen(self.host, 0, tls)
+        return f"https://{host}:{port}"
 
     def reset(self) -> None:
         """Forget the ledger, the scripts, the requests, the caches and the conversations."""
@@ -270,13 +265,21 @@ class StandIn:
 
     # its thread
 
+    def _listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> tuple[str, int]:
+        """Where it listens now; the maker's thread may have an event loop of its own running."""
+        starting = self._loop.create_server(self._connection, host, port, ssl=tls, backlog=512)
+        server = asyncio.run_coroutine_threadsafe(starting, self._loop).result()
+        self._servers.append(server)
+        where = server.sockets[0].getsockname()
+        return where[0], where[1]
+
     def _connection(self) -> Connection:
         return Connection(self._handle, self._connections)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
-        for server in (self._server, *self._also):
+        for server in self._servers:
             server.close()
         for connection in tuple(self._connections):
             connection.transport.abort()

@@ -179,6 +179,12 @@ def test_closing_ends_streams_and_threads_and_may_be_done_twice():
         connect(standin)
 
 
+async def test_it_can_be_made_where_an_event_loop_runs():
+    with StandIn() as standin:
+        httpx2.post(f"{standin.url}/v1/chat/completions", json=json.loads(BODY))
+        assert [bill.endpoint for bill in standin.ledger] == ["chat.completions"]
+
+
 def test_taken_port_is_told(standin):
     with pytest.raises(OSError, match="in use"):
         StandIn(port=standin.port)
