@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, 
 from contextlib import AbstractContextManager
 from functools import partial, wraps
 from inspect import isasyncgenfunction, isawaitable, iscoroutinefunction, isgeneratorfunction
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
 
@@ -25,9 +26,31 @@ def function(block: AbstractContextManager[Any], wrapped: Callable[..., Any]) ->
     @wraps(wrapped)
     def plain(*args: Any, **kwargs: Any) -> Any:
         with block:
-            return wrapped(*args, **kwargs)
+            made = wrapped(*args, **kwargs)
+        return _later(block, made) if isinstance(made, _LATER) else made
 
     return plain
+
+
+_LATER = (CoroutineType, GeneratorType, AsyncGeneratorType)
+
+
+def _later(block: AbstractContextManager[Any], made: Any) -> Any:
+    """What runs when the function has returned: such as a decorator's that returns a coroutine."""
+
+    def given() -> Any:
+        return made
+
+    if isinstance(made, AsyncGeneratorType):
+        return _async_generator(block, given)()
+    if isinstance(made, GeneratorType):
+        return _generator(block, given)()
+
+    async def coroutine() -> Any:
+        with block:
+            return await made
+
+    return coroutine()
 
 
 def _generator(

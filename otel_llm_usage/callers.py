@@ -8,7 +8,6 @@ _DEEPEST = 200
 """Frames that are looked at: SDKs and frameworks take some dozens."""
 _MOST = 4_096
 """Functions that are remembered."""
-_UNSEEN = object()
 
 
 class Callers:
@@ -21,7 +20,8 @@ class Callers:
         several the longest holds.
         """
         self._agents = dict(agents)
-        self._known: dict[CodeType, str | None] = {}
+        # by identity, and kept so that it stays theirs: code of two modules that looks alike is equal
+        self._known: dict[int, tuple[CodeType, str | None]] = {}
 
     def agent(self) -> str | None:
         """The agent of the code that runs, as far as its own stack goes; `None` if it has none."""
@@ -29,11 +29,10 @@ class Callers:
         known = self._known
         for _ in range(_DEEPEST):
             code = frame.f_code
-            found = known.get(code, _UNSEEN)
-            if found is _UNSEEN:
-                found = self._look(frame.f_globals.get("__name__"), code)
+            seen = known.get(id(code))
+            found = seen[1] if seen else self._look(frame.f_globals.get("__name__"), code)
             if found is not None:
-                return str(found)
+                return found
             if frame.f_back is None:
                 return None
             frame = frame.f_back
@@ -42,7 +41,8 @@ class Callers:
     def _look(self, module: object, code: CodeType) -> str | None:
         if len(self._known) >= _MOST:
             self._known.clear()
-        self._known[code] = found = self._named(f"{module}.{code.co_qualname}")
+        found = self._named(f"{module}.{code.co_qualname}")
+        self._known[id(code)] = code, found
         return found
 
     def _named(self, name: str) -> str | None:

@@ -3,6 +3,7 @@
 import io
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -58,8 +59,25 @@ def _short(name: str, most: int = _LONGEST) -> str:
     return f"{name[: most - 1 - behind]}…{name[-behind:]}"
 
 
-def _joined(values: Iterable[str]) -> str:
-    return " · ".join(map(_short, values))
+def _shorts(names: Iterable[str]) -> dict[str, str]:
+    """The short names, each as long as it takes to tell it from the others."""
+    shorts: dict[str, str] = {}
+    left = set(names)
+    for most in (_LONGEST, 2 * _LONGEST, 4 * _LONGEST):
+        shorts |= {name: _short(name, most) for name in left}
+        taken = Counter(shorts.values())
+        left = {name for name in left if taken[shorts[name]] > 1}
+    return shorts
+
+
+def _labels(keys: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
+    """What is written for the values of several fields."""
+    told = list(keys)
+    columns = [_shorts(column) for column in zip(*told, strict=True)]
+    return {
+        key: " · ".join(names[value] for names, value in zip(columns, key, strict=True))
+        for key in told
+    }
 
 
 class _Row(NamedTuple):
@@ -80,11 +98,14 @@ def _rows(sums: Sums, by: tuple[str, ...], of: str, most: int) -> list[_Row]:
 
     parts: dict[str, list[tuple[str, Sum]]] = {}
     if len(by) > 1:
-        for (first, *others), found in ordered(sums.by(*by)):
-            parts.setdefault(first, []).append((_joined(others), found))
+        divided = sums.by(*by)
+        labels = _labels(key[1:] for key in divided)
+        for (first, *others), found in ordered(divided):
+            parts.setdefault(first, []).append((labels[tuple(others)], found))
+    wholes = sums.by(by[0])
+    labels = _labels(wholes)
     rows = [
-        _Row(_short(value), whole, tuple(parts.get(value, ())))
-        for (value,), whole in ordered(sums.by(by[0]))
+        _Row(labels[key], whole, tuple(parts.get(key[0], ()))) for key, whole in ordered(wholes)
     ]
     if len(rows) <= most:
         return rows
@@ -200,10 +221,11 @@ def _spans(records: Iterable[Record], by: tuple[str, ...], most: int) -> list[_S
     busiest = sorted(busy, key=lambda key: -busy[key])
     shown = set(busiest if len(busiest) <= most else busiest[: most - 1])
     rest = f"{len(busy) - len(shown):,} others"
+    labels, models = _labels(shown), _shorts(call.model for call in calls)
     return [
         _Span(
-            _joined(key) if key in shown else rest,
-            _short(call.model),
+            labels[key] if key in shown else rest,
+            models[call.model],
             call.time - began,
             call.time - began + (call.duration or 0.0),
             call.status in ("error", "broken"),

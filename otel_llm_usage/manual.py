@@ -54,7 +54,8 @@ def record_usage(
     `response` is an answer, or the usage in it, as a typed object, a dict or JSON: Gemini's
     (`usageMetadata`, `usage_metadata`, or its fields), OpenAI's chat and responses, Anthropic's; the
     others by `register_extractor`. `provider`, `model`, `endpoint` and `service_tier` say what the
-    response does not. Who pays is said as in `attribute`, and by the blocks around.
+    response does not. Who pays is said as in `attribute`, and by the blocks around. A `duration_ms`
+    that no call can take, below zero or without end, is not known.
 
     `success=False` is a call that failed: without a response it was not billed. `error_message` is
     kept in the record as it is: leave out what must not be kept.
@@ -62,6 +63,14 @@ def record_usage(
     Never raises because of a response: what cannot be read is recorded as unknown usage, and
     `Record.cost.reasons` says why.
     """
+    words = provider, model, endpoint, service_tier, error_message
+    # records hold text: what is none would fail whoever shows them
+    provider, model, endpoint, service_tier, error_message = (
+        None if word is None else str(word) for word in words
+    )
+    now, seconds = time.time(), None if duration_ms is None else float(duration_ms) / 1000
+    if seconds is not None and not 0 <= seconds <= now:  # NaN, too
+        seconds = None
     with scope.attribute(agent=agent, call_type=call_type, user=user, session=session, **labels):
         request, outcome = guard.call(
             "manual", _read, response, provider, model, endpoint, service_tier, success
@@ -72,8 +81,8 @@ def record_usage(
         return _meter().record(
             request,
             outcome._replace(error_message=error_message),
-            duration=None if duration_ms is None else duration_ms / 1000,
-            at=time.time() - (duration_ms or 0.0) / 1000,
+            duration=seconds,
+            at=now - (seconds or 0.0),
         )
 
 

@@ -66,7 +66,7 @@ class Block:
         """Whoever leaves the block in another context than it was entered in changes nothing there.
 
         A generator's halves may run in several contexts, and blocks in generators may overlap: then
-        that holds which the last block says that is still open.
+        those hold that are still open, as if the one that is left had never been entered.
         """
         entries = _entered.get()
         if entries:
@@ -79,13 +79,16 @@ class Block:
         if not places:
             return
         place = places[-1]
-        left, later = entries[place], list(entries[place + 1 :])
-        current = context.get_current()
-        if later:
-            # a block that overlaps: when the one after it is left, this one is not to come back
-            later[0] = later[0]._replace(before=_charged_as(left.before, later[0].before))
-        elif all(current.get(key) is left.inside.get(key) for key in PAYER):
-            context.attach(_charged_as(left.before, current))
+        # blocks that overlap: those after it are entered anew, as if it had not been there
+        now = entries[place].before
+        later = []
+        for block, before, inside in entries[place + 1 :]:
+            anew = _charged_as(block._inside(now), inside)
+            later.append(_Entry(block, _charged_as(now, before), anew))
+            now = anew
+        current, last = context.get_current(), entries[-1].inside
+        if all(current.get(key) is last.get(key) for key in PAYER):
+            context.attach(now if current is last else _charged_as(now, current))
         _entered.set((*entries[:place], *later))
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
@@ -94,6 +97,9 @@ class Block:
         A generator's block is there while its code runs, and not between its steps: its reader's
         calls are the reader's.
         """
+        if isinstance(function, staticmethod | classmethod):
+            method: Any = type(function)(self(function.__func__))
+            return method  # type: ignore[no-any-return]
         if isinstance(function, type) or not callable(function):
             raise TypeError(f"{type(self).__name__}() decorates functions, not {function!r}")
         return around.function(self, function)
@@ -209,14 +215,16 @@ def hush() -> Callable[[], None] | None:
 def _charged_as(model: context.Context, place: context.Context) -> context.Context:
     """`place`, with who pays in `model`."""
     kept = {key: value for key, value in place.items() if key not in PAYER}
-    return _told(context.Context(kept | {key: model[key] for key in PAYER if key in model}))
+    charged = context.Context(kept | {key: model[key] for key in PAYER if key in model})
+    # what was told there is another one's
+    return _told(baggage.quiet(charged), model)
 
 
-def _told(place: context.Context) -> context.Context:
-    """The context from which other services hear who pays, if they are to hear it."""
+def _told(place: context.Context, model: context.Context | None = None) -> context.Context:
+    """The context from which other services hear who pays (in `model`), if they are to hear it."""
     if not baggage.shared():
         return place
-    name, labels = payer(place)
+    name, labels = payer(place if model is None else model)
     return baggage.told(place, {**labels, baggage.AGENT: name})
 
 

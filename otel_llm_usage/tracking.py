@@ -5,7 +5,7 @@ import os
 import threading
 import time
 import uuid
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Mapping
 from itertools import islice
 from types import MappingProxyType
@@ -481,19 +481,21 @@ class Trackers:
         self._begin_anew()
 
     def _begin_anew(self) -> None:
-        self._known: dict[str, tuple[UsageScope, float]] = {}
+        # whoever was asked for last stands last
+        self._known: OrderedDict[str, tuple[UsageScope, float]] = OrderedDict()
         self._lock = threading.Lock()
 
     def get_or_create(self, id: str, labels: Mapping[str, object]) -> UsageScope:
         """The scope of this id, a new one with these labels if there is none."""
+        named("get_or_create_tracker() takes an id", id)
         with self._lock:
             now = self._now()
             found, _ = self._known.pop(id, (None, 0.0))
-            # whoever was asked for last stands last
-            for known, (_, asked) in tuple(self._known.items()):
+            while self._known:
+                _, asked = self._known[next(iter(self._known))]
                 if asked >= now - self._seconds and len(self._known) < self._most:
                     break
-                del self._known[known]
+                self._known.popitem(last=False)
             scope = found or UsageScope(id, labels)
             self._known[id] = (scope, now)
             return scope

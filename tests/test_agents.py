@@ -255,6 +255,15 @@ def test_a_name_that_only_begins_alike_is_another(monkeypatch):
     assert other.look() is None
 
 
+def test_code_of_two_modules_that_is_alike_has_two_agents(monkeypatch):
+    callers = Callers({"shop.plan": "planner", "shop.write": "writer"})
+    made = [
+        module(name, "def look(): return callers.agent()", monkeypatch, callers=callers)
+        for name in ("shop.plan", "shop.write", "shop.read")
+    ]
+    assert [one.look() for one in made] == ["planner", "writer", None]
+
+
 def test_functions_made_without_end_are_forgotten(monkeypatch):
     callers = Callers({"shop": "shop"})
     for place in range(5_000):

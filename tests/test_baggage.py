@@ -5,6 +5,7 @@ import subprocess
 import sys
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 
 import anthropic
 import openai
@@ -12,7 +13,7 @@ import pytest
 from google import genai
 from google.genai import types
 from opentelemetry import baggage as w3c
-from opentelemetry import context, propagate
+from opentelemetry import context, propagate, trace
 from opentelemetry.sdk.trace import TracerProvider
 
 from otel_llm_usage import ConfigurationError, agent, attribute, instrument
@@ -48,6 +49,36 @@ def test_nothing_is_told_unless_it_is_listed(llm_standin):
     instrument(otlp=False)
     with attribute(agent="planner", user="u1"):
         assert told() is None
+
+
+@pytest.mark.parametrize(
+    ("header", "heard", "tells"),
+    [
+        ("", None, "otel_llm_usage.team=search"),
+        (
+            "otel_llm_usage.agent=caller",
+            "caller",
+            "otel_llm_usage.agent=caller,otel_llm_usage.team=search",
+        ),
+    ],
+    ids=["nobody", "another service"],
+)
+def test_a_block_that_is_left_under_another_span_is_not_heard_any_more(header, heard, tells):
+    instrument(otlp=False, baggage=["agent", "team"])
+    span = TracerProvider().get_tracer("test").start_span("theirs")
+
+    def leave():
+        context.attach(received(header, context.get_current()))
+        with attribute(team="search"):
+            block = agent("planner")
+            block.__enter__()
+            context.attach(trace.set_span_in_context(span))
+            block.__exit__(None, None, None)
+            assert trace.get_current_span() is span
+            assert who() == (heard, {"team": "search"})
+            assert told() == tells
+
+    copy_context().run(leave)
 
 
 def test_what_is_listed_is_told_inside_the_block_and_not_after_it():

@@ -152,6 +152,27 @@ def test_formulas_markup_and_strange_signs_are_names(gpt, tmp_path, drawn):
     assert {"a\\$b\\$c", "\\$\\frac{", "????[0m", "[red]x[/red]"} == set(labels(drawn[0]))
 
 
+def test_long_names_that_differ_in_the_middle_are_told_apart(tmp_path, drawn):
+    models = [f"us.anthropic.claude-{kind}-4-20250514-v1:0" for kind in ("opus", "sonnet")]
+    with track() as usage:
+        for model in models:
+            record_usage(
+                {"usage": {"input_tokens": 10, "output_tokens": 5}},
+                provider="aws.bedrock", model=model, duration_ms=1000,
+            )  # fmt: skip
+    usage.bar_chart(tmp_path / "a.svg", by=("agent", "model"))
+    usage.timeline(tmp_path / "b.svg", by="model")
+    for axes in drawn:
+        (legend,) = axes.figure.legends
+        assert {text.get_text() for text in legend.get_texts()} == set(models)
+    rows = {label.get_text() for label in drawn[1].get_yticklabels()}
+    assert rows == set(models)
+    told = io.StringIO()
+    usage.print_chart(file=told)
+    usage.print_timeline(file=told, by="model")
+    assert all(told.getvalue().count(model) == 2 for model in models)
+
+
 def test_an_empty_scope_is_a_picture_that_says_so(tmp_path, drawn):
     empty = track("nothing")
     empty.bar_chart(tmp_path / "a.png")

@@ -1,5 +1,6 @@
 """Recording by hand: whatever the response is, and whether or not anything is instrumented."""
 
+import io
 import json
 import logging
 from decimal import Decimal
@@ -123,6 +124,32 @@ def test_what_cannot_be_read_is_unknown_and_never_zero(response):
     assert record.cost.reasons
     assert usage.total.cost_usd is None
     assert (usage.total.calls, usage.total.missing) == (1, 1)
+
+
+def test_words_of_a_call_are_text_whatever_was_given():
+    with track() as usage:
+        record_usage(CHAT, model=7, provider=8, endpoint=9, service_tier=10, duration_ms=1)
+        record_usage(success=False, provider="openai", error_message=ValueError("no quota"))
+    first, failed = usage.records
+    assert (first.request.model, first.provider, first.usage.input_tokens) == ("7", "8", 10)
+    assert failed.error_message == "no quota"
+    told = io.StringIO()
+    usage.print_summary(told)
+    assert "no quota" in told.getvalue()
+    assert json.loads(usage.to_json())["call_details"][1]["error_message"] == "no quota"
+
+
+@pytest.mark.parametrize("bad", [-5, float("nan"), float("inf"), 1e300])
+def test_a_time_that_cannot_be_is_not_known(bad):
+    with track() as usage:
+        record = record_usage(CHAT, model="gpt-4.1", duration_ms=bad)
+    assert record.duration is None
+    assert record.cost.status == "priced"
+    assert abs(record.time - usage.began) < 60
+    assert usage.total.average_seconds is None
+    usage.print_timeline(io.StringIO())
+    with pytest.raises((TypeError, ValueError)):
+        record_usage(CHAT, model="gpt-4.1", duration_ms="long")
 
 
 def test_counts_that_are_none_are_bad_and_not_zero():

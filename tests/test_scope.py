@@ -62,6 +62,18 @@ def test_overlapping_blocks_leave_nothing(order):
     assert who() == NOBODY
 
 
+def test_of_overlapping_blocks_those_hold_that_are_still_open():
+    outer, inner, last = agent("outer"), attribute(team="b"), attribute(user="u1")
+    for block in (outer, inner, last):
+        block.__enter__()
+    outer.__exit__(None, None, None)
+    assert who() == (None, {"team": "b", "user": "u1"})
+    inner.__exit__(None, None, None)
+    assert who() == (None, {"user": "u1"})
+    last.__exit__(None, None, None)
+    assert who() == NOBODY
+
+
 def test_a_span_that_is_opened_inside_stays_when_the_block_is_left():
     span = TracerProvider().get_tracer("test").start_span("theirs")
     block = attribute(agent="planner", team="search")
@@ -122,9 +134,60 @@ def test_methods_static_methods_and_recursion():
         def make(cls):
             return cls, who()[0]
 
+        @agent("outside")
+        @staticmethod
+        def also_alone():
+            return who()[0]
+
+        @agent("outside")
+        @classmethod
+        def also_make(cls):
+            return cls, who()[0]
+
     assert Team().work(2) == ["member"] * 3
     assert Team.alone() == (None, {"team": "static"})
     assert Team.make() == (Team, "class")
+    assert Team().also_alone() == Team.also_alone() == "outside"
+    assert Team().also_make() == (Team, "outside")
+
+
+def _passing_on(function):
+    """A decorator of somebody: what it makes is a plain function."""
+    return lambda *args: function(*args)
+
+
+async def test_what_a_plain_function_returns_and_runs_later():
+    @agent("coder")
+    @_passing_on
+    async def code():
+        await asyncio.sleep(0)
+        return who()[0]
+
+    @agent("lister")
+    @_passing_on
+    def items():
+        return (yield who()[0])
+
+    @agent("streamer")
+    @_passing_on
+    async def stream():
+        try:
+            yield who()[0]
+        finally:
+            seen.append(who()[0])
+
+    assert await code() == "coder"
+    several = items()
+    assert next(several) == "lister"
+    with pytest.raises(StopIteration, match="sent"):
+        several.send("sent")
+    seen = []
+    chunks = stream()
+    assert await anext(chunks) == "streamer"
+    assert who() == NOBODY
+    await chunks.aclose()
+    assert seen == ["streamer"]
+    assert who() == NOBODY
 
 
 async def test_coroutines():

@@ -553,3 +553,12 @@ def test_a_stream_whose_steps_are_made_in_several_threads(llm_standin, client):
     assert len(items) > 3
     assert said(item) == as_said(*billed(llm_standin))
     made.close()
+
+
+def test_a_stream_that_was_opened_before_is_in_the_scope_that_opened_it(llm_standin, client):
+    with track() as usage:
+        stream = client.chat.completions.create(**CHAT, stream=True)
+    *chunks, last = stream_with_usage(stream, usage)
+    assert chunks
+    assert said(last) == as_said(*billed(llm_standin))
+    assert usage.total.calls == 1

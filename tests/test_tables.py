@@ -4,6 +4,7 @@ import io
 import json
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import openai
@@ -252,3 +253,14 @@ def test_an_export_follows_links_and_takes_any_text(tmp_path):
     (tmp_path / "link.json").symlink_to(tmp_path / "real" / "usage.json")
     UsageScope("half \udc80", {"a": "\x00"}).export_json(tmp_path / "link.json")
     assert json.loads((tmp_path / "real" / "usage.json").read_text())["id"] == "half ?"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such pipes there")
+def test_what_is_no_file_is_written_to_and_stays(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(pipe.read_text)
+        track("through a pipe").export_json(pipe)
+        assert json.loads(read.result(10))["id"] == "through a pipe"
+    assert pipe.is_fifo()

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import json
 import threading
+import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -270,6 +271,19 @@ def test_trackers_are_bounded_and_expire():
     assert len(trackers) == 1
 
 
+def test_a_full_registry_is_not_gone_through_each_time():
+    def seconds(trackers):
+        begun = time.perf_counter()
+        for number in range(200):
+            trackers.get_or_create(f"a{number % 5}", {})
+        return time.perf_counter() - begun
+
+    full = Trackers()
+    for number in range(9_999):
+        full.get_or_create(str(number), {})
+    assert min(seconds(full) for _ in range(3)) < 20 * min(seconds(Trackers()) for _ in range(3))
+
+
 def test_threads_that_ask_for_the_same_id_get_the_same_scope():
     trackers = Trackers()
     with ThreadPoolExecutor(8) as pool:
@@ -281,3 +295,45 @@ def test_threads_that_ask_for_the_same_id_get_the_same_scope():
 def test_an_id_is_a_name(bad):
     with pytest.raises(TypeError, match="not empty"):
         track(bad)
+    with pytest.raises(TypeError, match="not empty"):
+        get_or_create_tracker(bad)
+
+
+def test_a_tracker_without_an_id_is_refused():
+    with pytest.raises(TypeError, match="get_or_create_tracker"):
+        get_or_create_tracker(None)
+
+
+def test_a_scope_that_overlaps_another_one_gathers_nothing_when_it_is_left(llm_standin, gpt):
+    def steps(usage):
+        with usage:
+            gpt()
+            yield
+
+    first, second = track("first"), track("second")
+    one, other = steps(first), steps(second)
+    next(one)
+    next(other)
+    list(one)
+    gpt()  # the second is still open
+    list(other)
+    gpt()
+    assert (first.total.calls, second.total.calls) == (2, 2)
+
+
+def test_a_scope_around_a_generator_gathers_its_steps_in_whatever_contexts(llm_standin, gpt):
+    # as web frameworks do, which run each step in a thread of a pool
+    usage = track("stream")
+
+    @usage
+    def steps():
+        for _ in range(3):
+            gpt()
+            yield
+
+    made = steps()
+    for _ in range(3):
+        copy_context().run(next, made)
+    assert list(made) == []
+    gpt()
+    assert usage.total.calls == 3
