@@ -12,6 +12,7 @@ from decimal import Decimal
 import anthropic
 import openai
 import pytest
+from google import genai
 from opentelemetry import context
 
 from otel_llm_usage import (
@@ -281,3 +282,17 @@ def test_threads_that_ask_for_the_same_id_get_the_same_scope():
 def test_an_id_is_a_name(bad):
     with pytest.raises(TypeError, match="not empty"):
         track(bad)
+
+
+def test_a_summary_says_of_how_many_calls_nobody_told_the_tokens(llm_standin):
+    instrument(otlp=False)
+    with genai.Client() as client, track() as usage:
+        client.models.embed_content(model="gemini-embedding-001", contents="hello")
+        client.models.embed_content(model="gemini-embedding-2", contents="hello")
+    silent, told = llm_standin.ledger
+    assert (silent.reported, told.reported) == (False, True)
+    total = usage.token_summary()["grand_total"]
+    assert (total["calls"], total["missing_usage"]) == (2, 1)
+    assert total["total_tokens"] == told.usage["input"]
+    assert total["estimated_cost_usd"] is None
+    assert [one["missing_usage"] for one in usage.token_usage()] == [1, 0]
