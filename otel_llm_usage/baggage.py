@@ -12,7 +12,6 @@ from opentelemetry import baggage
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
 
-from . import guard
 from .records import NOTHING
 
 logger = logging.getLogger("otel_llm_usage")
@@ -28,12 +27,15 @@ MOST_BYTES = 2_048
 """Of all our values as a header has them."""
 
 _shared: tuple[str, ...] = ()
+_said: set[str] = set()
+"""Names of which a value was left out. It is no fault of ours: a client may say what it likes."""
 
 
 def share(names: tuple[str, ...]) -> None:
     """Tell and hear these from now on: `agent`, and names of labels. None of them: nothing at all."""
     global _shared
     _shared = names
+    _said.clear()
 
 
 def shared() -> bool:
@@ -56,7 +58,7 @@ def heard(place: Context) -> Mapping[str, str]:
 def told(place: Context, said: Mapping[str, str | None]) -> Context:
     """The context from which other services hear this; what is not said stays as it was heard.
 
-    What does not fit is left out, said in the log and counted: half a name would be another one.
+    What does not fit is left out, and said once in the log: half a name would be another one.
     """
     size = 0
     for name in _shared:
@@ -87,13 +89,13 @@ def received(header: str, place: Context) -> Context:
 
 
 def _left_out(name: str) -> None:
-    if not guard.errors["baggage"]:
-        logger.error(
-            "otel-llm-usage does not tell %r to other services: it is not printable, or there is too "
-            "much. Further ones are only counted (llm_instrumentation_errors_total).",
+    if name not in _said:
+        _said.add(name)
+        logger.warning(
+            "otel-llm-usage does not tell this %r to other services: it is not printable, or there is "
+            "too much. Of further ones nothing is said.",
             name,
         )
-    guard.count("baggage")
 
 
 def _fits(value: str) -> bool:

@@ -211,7 +211,9 @@ def _failures(gathered: Gathered) -> list[RenderableType]:
 
 def _failure(record: Record) -> Text:
     why = record.error_message or record.error_type or record.status
-    return Text(f"  {name(record.agent)}, {name(record.model)}: {name(why)}")
+    call_type = record.labels.get("call_type")
+    who = [record.agent, *([call_type] if call_type else []), record.model]
+    return Text(f"  {', '.join(map(name, who))}: {name(why)}")
 
 
 def _unpriced(sums: Sums) -> list[RenderableType]:

@@ -165,7 +165,8 @@ class UsageScope(Block):
         """The last item of a stream: what each source used, and all of them together.
 
         A source is a call type, else an agent, with its model. Prompt, completion and thinking tokens
-        add up to the total; dollars are numbers, and `null` where they are not known.
+        add up to the total, in which the tokens of `missing_usage` calls are not known; dollars are
+        numbers, and `null` where they are not known.
         """
         sums = self.sums
         sources: dict[tuple[str, str], Sum] = {}
@@ -363,6 +364,7 @@ def _tokens(found: Sum) -> dict[str, Any]:
         "thinking_tokens": found.reasoning_tokens,
         "embedding_tokens": found.embedding_tokens,
         "total_tokens": found.total_tokens,
+        "missing_usage": found.missing,
         "estimated_cost_usd": None if cost is None else float(cost),
     }
 

@@ -349,6 +349,7 @@ def test_a_stream_that_is_left(llm_standin, client, leave):
     next(holder[0])
     leave(holder.pop())
     assert ended == [(usage, 2, 1)]
+    assert llm_standin.settled()
     assert usage.total.calls == len(llm_standin.ledger)
 
 
@@ -408,6 +409,7 @@ async def test_an_async_stream_that_is_left(llm_standin, leave):
     await anext(holder[0])
     await leave(holder.pop())
     assert ended == [(usage, 2, 1)]
+    assert llm_standin.settled()
     assert usage.total.calls == len(llm_standin.ledger)
 
 

@@ -90,7 +90,8 @@ def test_the_summary_says_who_what_and_what_failed(llm_standin, gpt):
         llm_standin.script(Answer(status=429, retry_after=0))
         with pytest.raises(openai.RateLimitError):
             gpt()
-        record_usage(provider="openai", model="o3", success=False, error_message="out of quota")
+        with attribute(call_type="chart"):
+            record_usage(provider="openai", model="o3", success=False, error_message="out of quota")
         gpt("nobody-knows-1")
     text = printed(usage)
     assert "analysis-123" in text
@@ -98,7 +99,7 @@ def test_the_summary_says_who_what_and_what_failed(llm_standin, gpt):
     assert f"4 calls, 2 failed, {usage.total.total_tokens:,} tokens, at least $" in text
     assert "chart_analysis" in text
     assert "planner, gpt-4.1: 429" in text
-    assert "planner, o3: out of quota" in text
+    assert "planner, chart, o3: out of quota" in text
     assert "nobody-knows-1 of openai (1)" in text
     assert f"≥ {usd(llm_standin.ledger.usd())}" in text
 

@@ -58,6 +58,7 @@ RATES: Mapping[str, Rates] = {
         _google("2.50", "0.25", "15", "2.50", "0.25"),
     ),
     "gemini-embedding-001": Rates(_rates(input="0.15")),
+    "gemini-embedding-2": Rates(_rates(input="0.20")),
     "gpt-4.1": Rates(_openai("2", "0.50", "8")),
     "gpt-4.1-mini": Rates(_openai("0.40", "0.10", "1.60")),
     "gpt-4.1-nano": Rates(_openai("0.10", "0.025", "0.40")),

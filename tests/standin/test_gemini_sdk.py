@@ -190,7 +190,7 @@ def test_embeddings_of_the_developer_api_are_billed_and_mostly_silent(standin):
     first, second = standin.ledger.bills
     assert (first.reported, second.reported) == (False, True)
     assert first.usd == first.usage["input"] * Decimal("0.00000015")
-    assert second.usd is None
+    assert second.usd == second.usage["input"] * Decimal("0.0000002")
 
 
 def test_vertex_reports_embeddings_by_prediction_or_as_a_whole(standin):

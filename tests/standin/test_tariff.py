@@ -16,6 +16,7 @@ from otel_llm_usage.standin.answers import spoken
         ("gemini-2.5-pro", {"input": 200_000, "output": 1}, "0.25001"),
         ("gemini-2.5-pro", {"input": 100_000, "cache_read": 100_001, "output": 1}, "0.27501525"),
         ("models/gemini-embedding-001", {"input": 1000}, "0.00015"),
+        ("gemini-embedding-2", {"input": 1000}, "0.0002"),
         ("gpt-4.1-2025-04-14", {"input": 1000, "cache_read": 500}, "0.00225"),
         ("text-embedding-3-small", {"input": 18_000}, "0.00036"),
         ("claude-sonnet-4-5@20250929", {"input": 100, "cache_write_5m": 1000}, "0.00405"),
