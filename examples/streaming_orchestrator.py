@@ -11,14 +11,14 @@ With one, the service is `uvicorn examples.streaming_orchestrator:app`:
 
 The routine is generated while five look-ups embed what to search for. `attribute(call_type=...)` names
 the sources; `stream_with_usage` puts a `token_usage` after each call and a `token_summary` at the end.
-Who leaves early gets no summary, and `on_end` is told all the same what was used until then.
+Who leaves early gets no summary, and `on_end` gets the scope of what was used all the same.
 """
 
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import httpx
 from fastapi import FastAPI, Request
@@ -26,6 +26,7 @@ from fastapi.responses import StreamingResponse
 from google import genai
 from google.genai import errors
 from google.genai.client import AsyncClient
+from google.genai.types import GenerateContentResponse
 
 from otel_llm_usage import UsageScope, attribute, instrument, stream_with_usage, track
 from otel_llm_usage.streaming import sse
@@ -96,9 +97,11 @@ async def routine(client: AsyncClient, skin: str) -> AsyncGenerator[str, None]:
         stream = await client.models.generate_content_stream(
             model=MODEL, contents=f"A morning and an evening routine for {skin} skin."
         )
-    async for chunk in stream:
-        if chunk.text:
-            yield chunk.text
+    # the SDK promises an iterator and gives a generator, which is to be closed
+    async with aclosing(cast("AsyncGenerator[GenerateContentResponse, None]", stream)) as chunks:
+        async for chunk in chunks:
+            if chunk.text:
+                yield chunk.text
 
 
 async def orchestrate(client: AsyncClient, catalogue: Catalogue, skin: str) -> AsyncIterator[str]:
@@ -122,7 +125,11 @@ async def orchestrate(client: AsyncClient, catalogue: Catalogue, skin: str) -> A
 
 
 def finished(usage: UsageScope) -> None:
-    """A stream is over, to its end or not: where a service would keep what it took."""
+    """A stream is over, to its end or not: where a service would keep what it took.
+
+    Who leaves early leaves Gemini's stream behind, which the SDK closes a few steps of the event loop
+    later: its tokens are in the scope then.
+    """
     total = usage.total
     logger.info(
         "%s: %s calls, %s tokens, %s", usage.id, total.calls, total.total_tokens, total.cost_text

@@ -8,9 +8,10 @@ from itertools import islice
 
 import httpx
 import pytest
+from google import genai
 
 from examples import streaming_orchestrator
-from otel_llm_usage import instrument
+from otel_llm_usage import instrument, stream_with_usage
 
 SKIN = {"skin": "dry, sensitive"}
 KINDS = list(streaming_orchestrator.PRODUCTS)
@@ -99,6 +100,9 @@ def test_a_client_that_leaves_early_pays_for_what_it_took(llm_standin, url, ende
         told = (line for line in answer.iter_lines() if "look-up" in line)
         assert len(list(islice(told, 5))) == 5  # the look-ups are done, the text is not
     (usage,) = wait_for(ended)
+    end = time.monotonic() + 30
+    while usage.total.calls < 6 and time.monotonic() < end:
+        time.sleep(0.01)
     assert llm_standin.settled()
     bills = list(llm_standin.ledger)
     (generated,) = [bill for bill in bills if bill.endpoint == "generate_content"]
@@ -111,6 +115,30 @@ def test_a_client_that_leaves_early_pays_for_what_it_took(llm_standin, url, ende
     assert 0 < routine.output_tokens <= generated.usage["output"] + generated.usage["reasoning"]
     looked_up = [bill for bill in bills if bill is not generated]
     assert usage.total.embedding_tokens == tokens(looked_up)
+
+
+async def test_a_stream_that_is_closed_between_two_pieces_is_counted_a_moment_later(llm_standin):
+    instrument(otlp=False)
+    told = []
+    async with genai.Client().aio as client:
+        catalogue = await streaming_orchestrator.index(client)
+        llm_standin.ledger.clear()
+        llm_standin.script(match="streamGenerateContent", pace=0.05, pieces=20)
+        events = stream_with_usage(
+            streaming_orchestrator.orchestrate(client, catalogue, "dry"),
+            on_end=told.append,
+        )
+        async for event in events:
+            if '"text"' in event:
+                break
+        await asyncio.sleep(0.5)  # the look-ups end
+        await events.aclose()
+        await asyncio.sleep(0.1)  # the SDK closes what is inside its stream
+        (usage,) = told
+        total = usage.total
+    assert (total.calls, total.aborted, total.missing) == (6, 1, 0)
+    assert llm_standin.settled()
+    assert len(llm_standin.ledger) == 6
 
 
 def test_calls_that_fail_are_told_and_the_rest_comes_all_the_same(llm_standin, url):
