@@ -60,6 +60,16 @@ class Lane:
         """Do it at once: at the end of a process there is no later, and a forked one may end any time
         by `os._exit`, which asks nobody."""
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """In the block, whoever leaves work sees it done before he goes on."""
+        before = self.immediate, self._patience
+        self.immediate, self._patience = True, PATIENCE
+        try:
+            yield
+        finally:
+            self.immediate, self._patience = before
+
     def watch(self) -> None:
         """Have a thread do what is left; in each process anew, where calls begin."""
         if not self.running:

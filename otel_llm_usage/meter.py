@@ -201,6 +201,7 @@ class Meter:
             estimated_kinds=outcome.estimated_kinds if last else (),
             trace_sampled=getattr(call.span, "sampled", True),
             error_message=outcome.error_message,
+            scopes=tuple([scope.id for scope in call.scopes]),
         )
 
     def _cost(self, call: "Call", outcome: Outcome, reading: Reading) -> Cost:

@@ -303,6 +303,8 @@ class Record(NamedTuple):
     """False where the trace is not recorded: `trace_id` joins logs, but leads to no span."""
     error_message: str | None = None
     """What the user said of a failure by hand; what providers say may hold anybody's text."""
+    scopes: tuple[str, ...] = ()
+    """Ids of the usage scopes around it, the outermost first."""
 
     @property
     def provider(self) -> str:

@@ -5,11 +5,12 @@ import inspect
 import logging
 import math
 import os
+import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import partial
@@ -81,6 +82,9 @@ class Runtime:
     ) -> None:
         settings = self.settings
         _check_registry(registry)
+        self.ledger = _ledger(settings)
+        if self.ledger is not None:
+            undo.callback(self.ledger.close)
         self.telemetry = otlp.set_up(
             otel_environment() if settings.otlp else {},
             tracer_provider=tracer_provider,
@@ -118,6 +122,7 @@ class Runtime:
             sinks=[
                 ("metrics", self.metrics),
                 ("usage", tracking.process.add),
+                *((("ledger", self.ledger),) if self.ledger is not None else ()),
                 *((("budgets", self._spending),) if settings.budgets else ()),
                 ("sinks", self._tell),
             ],
@@ -145,6 +150,10 @@ class Runtime:
     def start(self) -> None:
         """Wrap the SDKs, and open the `/metrics` port if there is to be one."""
         self.engine.install()
+        if self.ledger is not None:
+            self._mounted.enter_context(_ending_well())
+            if self.settings.durability == "sync":
+                self._mounted.enter_context(backlog.counting.at_once())
         baggage.share(self.settings.baggage)
         self._mounted.callback(baggage.share, ())
         self._mounted.callback(by_default(self.metrics.registry, self.settings.metrics_token))
@@ -205,6 +214,8 @@ class Runtime:
         guard.call("close", self.telemetry.shutdown)
         guard.call("close", self.metrics.close)
         guard.call("close", self._spending.close)
+        if self.ledger is not None:
+            guard.call("close", self.ledger.close)
         if self.together is not None:
             guard.call("close", self.together.close)
         backlog.finish()
@@ -215,6 +226,8 @@ class Runtime:
         Streams that are being read go on.
         """
         backlog.finish()
+        if self.ledger is not None:
+            guard.call("flush", self.ledger.flush)
         guard.call("flush", self.telemetry.force_flush)
 
     def reload_prices(self) -> bool:
@@ -403,6 +416,9 @@ def instrument(
     metrics_port: int | None = None,
     metrics_token: str | None = None,
     application: str | None = None,
+    ledger: str | os.PathLike[str] | None = None,
+    ledger_journal: str | os.PathLike[str] | None = None,
+    durability: Literal["interval", "sync"] | None = None,
     threads: bool | None = None,
     budgets: Sequence[Budget | Mapping[str, Any]] | None = None,
     otlp: bool | None = None,
@@ -442,6 +458,9 @@ def instrument(
         "metrics_port": metrics_port,
         "metrics_token": metrics_token,
         "application": application,
+        "ledger": None if ledger is None else os.fspath(ledger),
+        "ledger_journal": None if ledger_journal is None else os.fspath(ledger_journal),
+        "durability": durability,
         "threads": threads,
         "budgets": budgets,
         "otlp": otlp,
@@ -608,6 +627,22 @@ def _together(settings: Settings) -> Any:
     return guard.call("processes", Together, settings.application, settings.metrics_port or 0)
 
 
+def _ledger(settings: Settings) -> Any:
+    """The ledger, if there is to be one; it brings the SQL library along."""
+    if settings.ledger is None:
+        return None
+    if not hasattr(os, "fork"):
+        raise ConfigurationError("ledger: it needs the file locks of Unix; leave it out here")
+    from .ledger import Ledger  # noqa: PLC0415 (a fifth of a second, for those who want one)
+
+    return Ledger(
+        settings.ledger,
+        service=otel_environment().get("OTEL_SERVICE_NAME", ""),
+        sync=settings.durability == "sync",
+        journal=settings.ledger_journal,
+    )
+
+
 def _budget_store(together: Any) -> Store:
     if multiprocess():
         directory = multiprocess_directory()
@@ -696,6 +731,33 @@ def _at_exit() -> None:
         # the last push of what we started; providers of the application end by themselves
         guard.call("close", runtime.telemetry.shutdown)
         guard.call("close", runtime._spending.close)
+        if runtime.ledger is not None:
+            guard.call("close", runtime.ledger.close)
+
+
+@contextmanager
+def _ending_well() -> Iterator[None]:
+    """In the block a SIGTERM that nobody handles ends the process as an exit does: all is written first.
+
+    Whoever sets a handler of his own is not disturbed.
+    """
+
+    def end(number: int, _: Any) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        _at_exit()
+        os.kill(os.getpid(), number)
+
+    here = threading.current_thread() is threading.main_thread()
+    if not here or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        there = threading.current_thread() is threading.main_thread()
+        if there and signal.getsignal(signal.SIGTERM) is end:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _at_exit_first() -> None:

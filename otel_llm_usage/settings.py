@@ -79,6 +79,12 @@ class Settings:
     """What may be spent in a period, and when to say so."""
     application: str | None = None
     """Processes of one machine and user that say the same show one sum; else who started them tells."""
+    ledger: str | None = None
+    """Where every record is kept: the path of an SQLite file, or `postgresql://user@host/name`."""
+    ledger_journal: str | None = None
+    """The folder for records that wait while the ledger's database is away."""
+    durability: Literal["interval", "sync"] = "interval"
+    """`interval`: records are on the disk within a second; `sync`: before their call returns."""
     threads: bool = True
     """Carry who pays into threads and thread pools."""
     otlp: bool = True
@@ -137,6 +143,9 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "metrics_port": _port,
     "metrics_token": str,
     "application": str,
+    "ledger": str,
+    "ledger_journal": str,
+    "durability": str,
     "threads": _boolean,
     "otlp": _boolean,
 }
@@ -147,6 +156,7 @@ _NAMES = (*_PARSERS, "budgets")
 _CHOICES: dict[str, tuple[str, ...]] = {
     "spans": ("auto", "always", "never"),
     "on_abort": ("estimate", "drain", "ignore"),
+    "durability": ("interval", "sync"),
     "sdks": SDKS,
 }
 
@@ -270,12 +280,14 @@ def _from_file(path: Path) -> dict[str, Any]:
         raise ConfigurationError(
             f"{path}: there is no setting {sorted(unknown)[0]!r}; there are: {', '.join(_NAMES)}"
         )
-    # a price file stands beside the file that names it
+    # a file stands beside the one that names it
     if "prices" in document:
         names = _texts("prices", document["prices"])
         document["prices"] = [str(path.parent / name) for name in names]
-    if isinstance(document.get("price_data"), str):
-        document["price_data"] = str(path.parent / document["price_data"])
+    for name in ("price_data", "ledger", "ledger_journal"):
+        said = document.get(name)
+        if isinstance(said, str) and "://" not in said:
+            document[name] = str(path.parent / said)
     return document
 
 
@@ -408,6 +420,9 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "metrics_token": (str, type(None)),
     "price_data": (str, type(None)),
     "application": (str, type(None)),
+    "ledger": (str, type(None)),
+    "ledger_journal": (str, type(None)),
+    "durability": (str,),
     "threads": (bool,),
     "otlp": (bool,),
 }

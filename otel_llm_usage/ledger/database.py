@@ -1,0 +1,161 @@
+"""One database: SQLite in a file, or PostgreSQL; what differs between them is here and nowhere else."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from sqlalchemy import Connection, Engine, event, make_url
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, OperationalError
+from sqlalchemy.pool import NullPool
+
+from ..errors import ConfigurationError, MissingExtra
+
+BUSY = 30.0
+"""Seconds that a writer of an SQLite file waits for the others."""
+_ADVISORY = 0x6C6C6D75
+"""What PostgreSQL's writers agree on while one of them changes the schema ("llmu")."""
+
+
+def parse(place: str | os.PathLike[str]) -> URL:
+    """The address of a database: a path of a file, `sqlite:///usage.db`, `postgresql://host/name`."""
+    text = os.fspath(place)
+    try:
+        url = make_url(text if "://" in text else f"sqlite:///{text}")
+    except ArgumentError:
+        raise ConfigurationError(
+            f"ledger={_shown(text)!r} is no address of a database: say a path, sqlite:///usage.db or "
+            "postgresql://user@host/name"
+        ) from None
+    kind = url.get_backend_name()
+    if kind in ("postgres", "postgresql"):
+        return url.set(drivername="postgresql+psycopg")
+    if kind == "sqlite":
+        return url.set(drivername="sqlite")
+    raise ConfigurationError(
+        f"ledger={kind!r}: the ledger is kept in SQLite or PostgreSQL: say sqlite:///usage.db or "
+        "postgresql://user@host/name"
+    )
+
+
+def _shown(text: str) -> str:
+    """Without what may be a password."""
+    scheme, separator, rest = text.partition("://")
+    return f"{scheme}{separator}…{rest.rpartition('@')[2]}" if "@" in rest else text
+
+
+class Database:
+    """Connections to one database, made when they are needed, and given up in a forked child."""
+
+    def __init__(self, place: str | os.PathLike[str]) -> None:
+        """`ConfigurationError` where the place can't be one, `MissingExtra` without its driver."""
+        self.url = parse(place)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self.engine = self._engine()
+
+    def __repr__(self) -> str:
+        return f"<Database {self.url.render_as_string(hide_password=True)}>"
+
+    def _engine(self) -> Engine:
+        if not self.is_sqlite:
+            try:
+                return sqlalchemy.create_engine(
+                    self.url,
+                    pool_pre_ping=True,
+                    pool_size=2,
+                    connect_args={"application_name": "otel-llm-usage", "connect_timeout": 5},
+                )
+            except ImportError:
+                raise MissingExtra("a ledger in PostgreSQL", "postgres") from None
+        file = self.url.database
+        if file and file != ":memory:":
+            folder = Path(file).resolve().parent
+            if not folder.is_dir():
+                raise ConfigurationError(
+                    f"ledger={file!r}: there is no folder {str(folder)!r}: make it, or say another"
+                )
+        # a connection is opened for each batch: none is there when a process forks
+        engine = sqlalchemy.create_engine(
+            self.url, connect_args={"timeout": BUSY}, poolclass=NullPool
+        )
+        event.listen(engine, "connect", _prepare)
+        event.listen(engine, "begin", _begin)
+        return engine
+
+    def make_ready(self) -> None:
+        """Have readers and a writer of an SQLite file not wait for each other; a file remembers that."""
+        if not self.is_sqlite:
+            return
+        until = time.monotonic() + BUSY
+        while True:
+            try:
+                with self.engine.connect() as connection:
+                    raw: Any = connection.connection
+                    raw.execute("PRAGMA journal_mode = WAL")
+                return
+            except OperationalError:
+                # SQLite itself does not wait for the others here
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.05)
+
+    @property
+    def unfit(self) -> tuple[type[Exception], ...]:
+        """The errors that say that a row itself is at fault."""
+        driver: Any = self.engine.dialect.loaded_dbapi
+        return (
+            DataError,
+            IntegrityError,
+            driver.DataError,
+            driver.IntegrityError,
+            UnicodeError,
+            OverflowError,
+        )
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that writes."""
+        with self.engine.connect() as connection:
+            connection = connection.execution_options(writes=True)
+            with connection.begin():
+                yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that sees one state of everything."""
+        level = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        with self.engine.connect() as connection:
+            connection = connection.execution_options(**level)
+            with connection.begin():
+                yield connection
+
+    @contextmanager
+    def changing(self) -> Iterator[Connection]:
+        """A transaction that changes the schema, one process at a time."""
+        with self.writing() as connection:
+            if not self.is_sqlite:
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY})")
+            yield connection
+
+    def forget(self) -> None:
+        """Leave the connections to the parent: we are its forked child."""
+        self.engine.dispose(close=False)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+
+def _prepare(connection: Any, _: Any) -> None:
+    # SQLAlchemy begins, not Python's driver: a writer has to say so at once
+    connection.isolation_level = None
+    connection.execute("PRAGMA synchronous = NORMAL")  # in this mode whole after any crash
+
+
+def _begin(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

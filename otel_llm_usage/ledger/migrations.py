@@ -1,0 +1,47 @@
+"""The schema of a database, brought up to date by whoever opens it first; forwards only."""
+
+import time
+from collections.abc import Callable, Mapping
+
+from sqlalchemy import BigInteger, Column, Connection, Integer, MetaData, Table, Text, func, select
+
+from ..errors import ConfigurationError
+from . import schema
+from .database import Database
+
+_versions = Table(
+    "llm_usage_schema",
+    MetaData(),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("applied", BigInteger, nullable=False, comment="microseconds UTC"),
+    Column("by", Text, nullable=False, comment="version of the package"),
+)
+
+STEPS: Mapping[int, Callable[[Connection], None]] = {}
+"""What leads to each version from the one before it; the first one is made as the newest is."""
+
+NEWEST = 1
+
+
+def migrate(database: Database, package: str) -> None:
+    """Bring the schema up to date, or do nothing; safe when many processes do it at once.
+
+    `ConfigurationError` if a newer version of this package has been here: it would be misread.
+    """
+    database.make_ready()
+    with database.changing() as connection:
+        _versions.create(connection, checkfirst=True)
+        there = connection.scalar(select(func.max(_versions.c.version)))
+        if there is None:
+            schema.metadata.create_all(connection)
+            connection.exec_driver_sql(schema.usage_by_scope(connection.dialect.name))
+        elif there > NEWEST:
+            raise ConfigurationError(
+                f"the ledger has the schema {there}, and this version knows {NEWEST}: upgrade "
+                "otel-llm-usage here, too"
+            )
+        for version in range((there or NEWEST) + 1, NEWEST + 1):
+            STEPS[version](connection)
+        if there != NEWEST:
+            now = int(time.time() * 1_000_000)
+            connection.execute(_versions.insert().values(version=NEWEST, applied=now, by=package))
