@@ -39,7 +39,7 @@ def test_the_python_of_the_readme_runs(llm_standin, python):
     assert len(examples) >= 2
     for example in examples:
         python(example.replace("metrics_port=9464", "metrics_port=0"), **llm_standin.environment())
-    assert [bill.endpoint for bill in llm_standin.ledger] == ["chat.completions"]
+    assert [bill.endpoint for bill in llm_standin.ledger] == ["chat.completions"] * 2
 
 
 def test_the_page_of_what_a_scope_tells_runs_and_names_every_field(
