@@ -70,6 +70,7 @@ ENVIRONMENTS = (
         "beside_logfire",
         ("logfire", "opentelemetry-instrumentation-google-genai", "google-genai<3"),
     ),
+    Environment("threading", "beside_threading", ("opentelemetry-instrumentation-threading",)),
     Environment(
         "langchain",
         "under_langchain",
