@@ -81,6 +81,7 @@ class Writer:
             self._left.append(record)
         if self._ended:
             self.flush()
+            self._journal.close()
             return
         if self._thread is None:
             self._start()
@@ -120,8 +121,7 @@ class Writer:
     def _ask_database(self, patience: float) -> None:
         """In a thread of its own: whoever waits must be able to leave one that hangs."""
         if not self._at_database.acquire(timeout=patience):
-            if time.monotonic() - self._moved > PATIENCE:
-                self._away(TimeoutError("it does not answer"))
+            self._look_at_watch()
             return
         lock, done = self._at_database, threading.Event()
         self._moved = time.monotonic()
@@ -138,6 +138,12 @@ class Writer:
             ask()  # the interpreter ends, and gives no more threads
         while not done.wait(patience) and time.monotonic() - self._moved < patience:
             pass
+        if not done.is_set():
+            self._look_at_watch()
+
+    def _look_at_watch(self) -> None:
+        if time.monotonic() - self._moved >= PATIENCE:
+            self._away(TimeoutError("it does not answer"))
 
     def close(self) -> None:
         """Write what is there, and end; what comes later is written at once."""

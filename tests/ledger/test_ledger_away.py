@@ -79,16 +79,21 @@ def test_what_a_hanging_database_does_not_take_is_on_the_disk_within_a_second(he
 
 
 @pytest.mark.faults
-def test_nobody_waits_at_the_end_for_a_database_that_hangs(held_up, tmp_path):
+def test_nobody_waits_at_the_end_for_a_database_that_hangs(held_up, place, caplog):
     ledger, connection = held_up
     ledger(record("1"))
     begun = time.monotonic()
     ledger.close()
     assert time.monotonic() - begun < 3.0
     assert len(journals(ledger)) == 1
+    assert "does not answer" in caplog.text
     connection.rollback()
     ledger(record("2"))
-    assert ids(ledger) == Counter("12")
+    until(lambda: not ledger.writer.asking)
+    other = Ledger(place, journal=ledger.folder)
+    other.flush()
+    assert ids(other) == Counter("12")
+    other.close()
 
 
 @pytest.mark.faults
@@ -200,6 +205,26 @@ def test_children_that_are_forked_while_the_parent_writes_write_theirs(place):
     assert done.returncode == 0, done.stderr
 
 
+_POOL = """
+import multiprocessing, sys, otel_llm_usage
+def work():
+    otel_llm_usage.record_usage(provider="openai", model="gpt-4.1", success=False)
+otel_llm_usage.instrument(otlp=False, ledger=sys.argv[1])
+process = multiprocessing.get_context("fork").Process(target=work)
+process.start()
+process.join()
+"""
+
+
+def test_a_child_that_tells_its_calls_by_hand_leaves_them(tmp_path):
+    place = str(tmp_path / "usage.db")
+    done = subprocess.run([sys.executable, "-c", _POOL, place], cwd=ROOT, timeout=60)
+    assert done.returncode == 0
+    ledger = Ledger(place)
+    assert sum(ids(ledger).values()) == 1
+    ledger.close()
+
+
 # ------------------------------------------------------------ records that are none
 
 
@@ -290,11 +315,11 @@ def test_what_is_journaled_during_a_replay_is_written_soon(tmp_path, monkeypatch
 
 def test_the_journal_is_for_nobody_else(tmp_path):
     (tmp_path / "journal").mkdir(mode=0o755)
-    ledger = Ledger(tmp_path / "usage.db", journal=tmp_path / "journal", sync=True)
-    ledger(PLAIN)
-    (file,) = journals(ledger)
+    journal = Journal(tmp_path / "journal")
+    journal.write([(row_of(PLAIN, "tests"), ())])
+    (file,) = (tmp_path / "journal").iterdir()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    ledger.close()
+    journal.close()
 
 
 def test_a_process_that_goes_elsewhere_keeps_its_folders(tmp_path, monkeypatch):
