@@ -97,8 +97,7 @@ class Meter:
     def begin(self, request: Request) -> "Call":
         """A request is about to be sent: fix who pays, open the span, show the zero."""
         if self.wake is not None:
-            wake, self.wake = self.wake, None
-            guard.call("begin", wake)
+            self._awake()
         agent, labels, scopes, place = self._attribute()
         call = Call(self, request, agent, labels, scopes)
         if self._touch is not None:
@@ -108,6 +107,12 @@ class Meter:
             call.span = guard.call("spans.start", spans.start, request, agent, place)
         return call
 
+    def _awake(self) -> None:
+        """In each process, at the first call."""
+        wake, self.wake = self.wake, None
+        if wake is not None:
+            guard.call("begin", wake)
+
     def record(
         self, request: Request, outcome: Outcome, *, duration: float | None, at: float
     ) -> Record:
@@ -115,6 +120,7 @@ class Meter:
         agent, labels, scopes, _ = self._attribute()
         call = Call(self, request, agent, labels, scopes)
         call.time, call.duration = at, duration
+        self._awake()
         backlog.watch()
         records = self.conclude(call, outcome)
         backlog.counting.later(self.tell, records, scopes)

@@ -744,6 +744,10 @@ def _ending_well() -> Iterator[None]:
 
     def end(number: int, _: Any) -> None:
         signal.signal(number, signal.SIG_DFL)
+        # whatever was interrupted may hold a lock that is needed now
+        late = threading.Timer(_ENDING, os.kill, (os.getpid(), number))
+        late.daemon = True
+        guard.call("close", late.start)
         _at_exit()
         os.kill(os.getpid(), number)
 
@@ -758,6 +762,10 @@ def _ending_well() -> Iterator[None]:
         there = threading.current_thread() is threading.main_thread()
         if there and signal.getsignal(signal.SIGTERM) is end:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+_ENDING = 15.0
+"""Seconds after which a SIGTERM ends the process whatever is still to be written."""
 
 
 def _at_exit_first() -> None:

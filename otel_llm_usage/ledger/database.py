@@ -1,6 +1,7 @@
 """One database: SQLite in a file, or PostgreSQL; what differs between them is here and nowhere else."""
 
 import os
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,8 +25,10 @@ _ADVISORY = 0x6C6C6D75
 def parse(place: str | os.PathLike[str]) -> URL:
     """The address of a database: a path of a file, `sqlite:///usage.db`, `postgresql://host/name`."""
     text = os.fspath(place)
+    if "://" not in text:
+        return URL.create("sqlite", database=text)
     try:
-        url = make_url(text if "://" in text else f"sqlite:///{text}")
+        url = make_url(text)
     except ArgumentError:
         raise ConfigurationError(
             f"ledger={_shown(text)!r} is no address of a database: say a path, sqlite:///usage.db or "
@@ -44,7 +47,7 @@ def parse(place: str | os.PathLike[str]) -> URL:
 
 def _shown(text: str) -> str:
     """Without what may be a password."""
-    scheme, separator, rest = text.partition("://")
+    scheme, separator, rest = text.rpartition("://")
     return f"{scheme}{separator}…{rest.rpartition('@')[2]}" if "@" in rest else text
 
 
@@ -55,6 +58,8 @@ class Database:
         """`ConfigurationError` where the place can't be one, `MissingExtra` without its driver."""
         self.url = parse(place)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        if self.is_sqlite:
+            self.url = self.url.set(database=_checked_file(self.url.database))
         self.engine = self._engine()
 
     def __repr__(self) -> str:
@@ -67,20 +72,22 @@ class Database:
                     self.url,
                     pool_pre_ping=True,
                     pool_size=2,
-                    connect_args={"application_name": "otel-llm-usage", "connect_timeout": 5},
+                    hide_parameters=True,
+                    connect_args={
+                        "application_name": "otel-llm-usage",
+                        "connect_timeout": 5,
+                        # a pooler in between may go on with another connection of the server's
+                        "prepare_threshold": None,
+                    },
                 )
             except ImportError:
                 raise MissingExtra("a ledger in PostgreSQL", "postgres") from None
-        file = self.url.database
-        if file and file != ":memory:":
-            folder = Path(file).resolve().parent
-            if not folder.is_dir():
-                raise ConfigurationError(
-                    f"ledger={file!r}: there is no folder {str(folder)!r}: make it, or say another"
-                )
         # a connection is opened for each batch: none is there when a process forks
         engine = sqlalchemy.create_engine(
-            self.url, connect_args={"timeout": BUSY}, poolclass=NullPool
+            self.url,
+            connect_args={"timeout": BUSY},
+            poolclass=NullPool,
+            hide_parameters=True,  # whose calls these are is nothing for a log
         )
         event.listen(engine, "connect", _prepare)
         event.listen(engine, "begin", _begin)
@@ -97,9 +104,10 @@ class Database:
                     raw: Any = connection.connection
                     raw.execute("PRAGMA journal_mode = WAL")
                 return
-            except OperationalError:
+            except OperationalError as error:
                 # SQLite itself does not wait for the others here
-                if time.monotonic() > until:
+                code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+                if code != sqlite3.SQLITE_BUSY or time.monotonic() > until:
                     raise
                 time.sleep(0.05)
 
@@ -143,11 +151,25 @@ class Database:
 
     def forget(self) -> None:
         """Leave the connections to the parent: we are its forked child."""
-        self.engine.dispose(close=False)
+        self.engine = self._engine()  # of the old one somebody may have held locks
 
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+
+
+def _checked_file(file: str | None) -> str:
+    """Its path, wherever the process goes later."""
+    if not file or file == ":memory:":
+        raise ConfigurationError(
+            "ledger: a database in memory would keep nothing: say the path of a file"
+        )
+    folder = Path(file).resolve().parent
+    if not folder.is_dir():
+        raise ConfigurationError(
+            f"ledger={_shown(file)!r}: there is no folder {_shown(str(folder))!r}: make it, or say another"
+        )
+    return file if file.startswith("file:") else os.path.abspath(file)
 
 
 def _prepare(connection: Any, _: Any) -> None:

@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -23,7 +24,6 @@ Kept = tuple[Row, tuple[str, ...]]
 """A row, and the scopes that it belongs to."""
 
 _SUFFIX = ".journal"
-_REJECTED = "rejected.jsonl"
 _FORMAT = [1, len(COLUMNS)]
 """What a line begins with: a line of another version is left to that version."""
 _PORTION = 2_000
@@ -35,10 +35,12 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self.rejected = folder / "rejected.jsonl"
+        """Where the rows are that no database takes."""
         self._begin()
 
     def _begin(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal may end the process while it writes
         self._mine: _File | None = None
         """Where rows are appended."""
         self._full: list[_File] = []
@@ -60,10 +62,13 @@ class Journal:
     def _new(self) -> "_File":
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         # of an earlier process with the same number there may be one already
-        path = self._folder / f"{os.getpid()}-{os.urandom(4).hex()}{_SUFFIX}"
-        file = open(path, "xb", buffering=0)  # noqa: SIM115 (it stays open)
-        fcntl.flock(file, fcntl.LOCK_EX)
-        return _File(path, file)
+        while True:
+            path = self._folder / f"{os.getpid()}-{os.urandom(4).hex()}{_SUFFIX}"
+            file = open(path, "xb", buffering=0, opener=_private)  # noqa: SIM115 (it stays open)
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if path.exists():
+                return _File(path, file)
+            file.close()  # somebody took it for one of a process that is gone
 
     def replay(self, hand_on: Callable[[Sequence[Kept]], None]) -> int:
         """Hand on what is kept, ours and that of processes that are gone, and forget it; how many rows.
@@ -93,7 +98,7 @@ class Journal:
     def reject(self, row: Kept) -> None:
         """Keep a row that no database takes, for somebody to look at. Raises `OSError`."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with (self._folder / _REJECTED).open("ab", buffering=0) as file:
+        with open(self.rejected, "ab", buffering=0, opener=_private) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             _write_all(file, _line(row))
 
@@ -113,16 +118,21 @@ class _File(NamedTuple):
 
 
 def _taken_over(path: Path, hand_on: Callable[[Sequence[Kept]], None]) -> int:
-    try:
-        with path.open("r+b") as file:
+    with ExitStack() as opened:
+        try:
+            file = opened.enter_context(path.open("r+b"))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not path.exists():
-                return 0  # somebody else was here meanwhile
-            count = _hand_on(path, hand_on)
-            path.unlink()
-            return count
-    except (FileNotFoundError, BlockingIOError):
-        return 0  # its process is at work on it
+        except (FileNotFoundError, BlockingIOError):
+            return 0  # its process is at work on it
+        except OSError as error:
+            # of another user, it may be: that does not keep ours from the database
+            guard.failed("ledger.journal", error)
+            return 0
+        if not path.exists():
+            return 0  # somebody else was here meanwhile
+        count = _hand_on(path, hand_on)
+        path.unlink()
+        return count
 
 
 def _hand_on(path: Path, hand_on: Callable[[Sequence[Kept]], None]) -> int:
@@ -134,6 +144,10 @@ def _hand_on(path: Path, hand_on: Callable[[Sequence[Kept]], None]) -> int:
                 hand_on(rows)
             count += len(rows)
     return count
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _line(kept: Kept) -> bytes:

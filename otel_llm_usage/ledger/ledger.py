@@ -2,13 +2,14 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from sqlalchemy import select
 
 from .. import forks
 from .._version import __version__
+from ..errors import ConfigurationError
 from ..records import Record
 from . import schema, store
 from .database import Database
@@ -40,7 +41,8 @@ class Ledger:
         """
         self.database = Database(place)
         self._migrated = False
-        self.folder = Path(journal) if journal is not None else _beside(self.database)
+        self._closed = False
+        self.folder = Path(journal).absolute() if journal is not None else _beside(self.database)
         self.writer = Writer(
             self._keep,
             Journal(self.folder),
@@ -55,8 +57,15 @@ class Ledger:
         self.writer(record)
 
     def _keep(self, rows: Sequence[Kept]) -> None:
-        self.migrate()
-        store.write(self.database, rows)
+        try:
+            self.migrate()
+            store.write(self.database, rows)
+        except BaseException:
+            self._migrated = False  # somebody may have put an empty one in its place
+            raise
+        finally:
+            if self._closed:
+                self.database.close()
 
     def migrate(self) -> None:
         """Bring the schema up to date, once. Raises the database's errors, and `ConfigurationError` if
@@ -71,8 +80,10 @@ class Ledger:
 
     def close(self) -> None:
         """Write what is there, and close the database."""
+        self._closed = True
         self.writer.close()
-        self.database.close()
+        if not self.writer.asking:  # else whoever asks does it when he has his answer
+            self.database.close()
         _open.discard(self)
 
     def forget(self) -> None:
@@ -92,12 +103,25 @@ class Ledger:
 
 
 _open: set[Ledger] = set()
+_held: list[Callable[[], None]] = []
 
 
-@forks.in_child
-def _forget() -> None:
+def _before_fork() -> None:
+    _held.extend([ledger.writer.hold() for ledger in tuple(_open)])
+
+
+def _after_fork_in_parent() -> None:
+    while _held:
+        _held.pop()()
+
+
+def _after_fork_in_child() -> None:
+    _held.clear()
     for ledger in tuple(_open):
         ledger.forget()
+
+
+forks.around(before=_before_fork, parent=_after_fork_in_parent, child=_after_fork_in_child)
 
 
 def _beside(database: Database) -> Path:
@@ -107,4 +131,10 @@ def _beside(database: Database) -> Path:
         return Path(f"{Path(file).resolve()}.journal")
     address = database.url.set(password=None).render_as_string()
     digest = hashlib.sha256(address.encode()).hexdigest()[:16]
-    return Path.home() / ".local" / "state" / "otel-llm-usage" / digest
+    try:
+        home = Path.home()
+    except RuntimeError:
+        raise ConfigurationError(
+            "ledger: there is no home folder for its journal: say ledger_journal"
+        ) from None
+    return home / ".local" / "state" / "otel-llm-usage" / digest

@@ -73,6 +73,16 @@ def row_of(record: Record, service: str) -> Row:
     )  # fmt: skip
 
 
+_PLAIN = frozenset({type(None), bool, int, float, str})
+
+
+def plain(row: Row) -> Row:
+    """The row of nothing but plain values; what a provider has put in their place is told as text."""
+    if _PLAIN.issuperset(map(type, row)):
+        return row
+    return tuple(value if type(value) in _PLAIN else str(value) for value in row)
+
+
 def cleaned(row: Row) -> Row:
     """The row as every database takes it: without what is no text, and without numbers beyond 64 bits."""
     return tuple(map(clean, row))

@@ -1,7 +1,7 @@
-"""Records on their way into the ledger: a thread takes them in batches, and nobody waits for it.
+"""Records on their way into the ledger: threads take them in batches, and nobody waits for it.
 
-While the database is away they go into a journal on the disk, and from there into the database as soon as
-it is back. What is sent twice is kept once, by the ids of the records.
+While the database is away, or does not answer, they go into a journal on the disk, and from there into the
+database as soon as it is back. What is sent twice is kept once, by the ids of the records.
 """
 
 import logging
@@ -15,7 +15,7 @@ from functools import partial
 from .. import guard
 from ..records import Record
 from .journal import Journal, Kept
-from .rows import clean, cleaned, row_of
+from .rows import clean, cleaned, plain, row_of
 
 logger = logging.getLogger("otel_llm_usage")
 
@@ -25,9 +25,12 @@ INTERVAL = 0.5
 MOST = 100_000
 """Records that may wait in memory; of more the oldest is dropped, counted and said."""
 
-_BATCH = 5_000
+_BATCH = 2_000
 _FIRST_PAUSE, _LAST_PAUSE = 1.0, 30.0
 """Seconds until a database that is away is asked again."""
+
+PATIENCE = 5.0
+"""Seconds that somebody who wants records written, or ends, waits for a database that does not answer."""
 
 Keep = Callable[[Sequence[Kept]], None]
 """Keeps rows, all or none of them."""
@@ -56,8 +59,13 @@ class Writer:
 
     def _begin(self) -> None:
         self._left: deque[Record] = deque()
-        self._lock = threading.Lock()
-        """Held while rows are written."""
+        # a signal may end the process in the middle of either
+        self._lock = threading.RLock()
+        """Held while records go into the journal."""
+        self._at_database = threading.Lock()
+        """Held while somebody speaks with the database."""
+        self._moved = 0.0
+        """When the database has been asked, or has taken a batch."""
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._ended = False
@@ -69,37 +77,73 @@ class Writer:
 
     def __call__(self, record: Record) -> None:
         """Take a record."""
-        if self._thread is None and not self._ended:
-            self._start()
-        if self._sync and self._into_journal(self._rows([record])):
-            return
-        left = self._left
-        left.append(record)
+        if not (self._sync and self._into_journal(self._rows([record]))):
+            self._left.append(record)
         if self._ended:
             self.flush()
-        elif len(left) > MOST:
+            self._journal.close()
+            return
+        if self._thread is None:
+            self._start()
+        if len(self._left) > MOST:
             self._drop()
 
     def _start(self) -> None:
-        self._thread = threading.Thread(
+        thread = threading.Thread(
             target=self._work, args=(self._wake,), name="otel-llm-usage-ledger", daemon=True
         )
-        self._thread.start()
+        if guard.theirs(thread.start) is None:  # else the next record asks again
+            self._thread = thread
 
     def _work(self, wake: threading.Event) -> None:
         while wake is self._wake and not self._ended:
             wake.wait(INTERVAL)
-            guard.alone("ledger", self.flush)
+            guard.alone("ledger", self._see_kept, INTERVAL / 2)
 
     def flush(self) -> None:
-        """Write what is there until now: into the database, or else into the journal."""
-        with self._lock:
-            if time.monotonic() >= self._asked_again:
-                self._into_database()
+        """See what is there until now written: into the database, or else into the journal."""
+        self._see_kept(PATIENCE)
+
+    def _see_kept(self, patience: float) -> None:
+        """`patience`: how many seconds the database may take for a batch."""
+        if (self._left or self._journaled) and time.monotonic() >= self._asked_again:
+            self._ask_database(patience)
+        if not self._lock.acquire(timeout=PATIENCE):
+            return  # whoever writes the journal goes on with what is there
+        try:
             while records := self._first():
                 if not self._into_journal(self._rows(records)):
                     return
                 self._written(records)
+        finally:
+            self._lock.release()
+
+    def _ask_database(self, patience: float) -> None:
+        """In a thread of its own: whoever waits must be able to leave one that hangs."""
+        if not self._at_database.acquire(timeout=patience):
+            self._look_at_watch()
+            return
+        lock, done = self._at_database, threading.Event()
+        self._moved = time.monotonic()
+
+        def ask() -> None:
+            try:
+                guard.alone("ledger", self._into_database)
+            finally:
+                lock.release()
+                done.set()
+
+        thread = threading.Thread(target=ask, name="otel-llm-usage-ledger-database", daemon=True)
+        if guard.theirs(thread.start) is not None:
+            ask()  # the interpreter ends, and gives no more threads
+        while not done.wait(patience) and time.monotonic() - self._moved < patience:
+            pass
+        if not done.is_set():
+            self._look_at_watch()
+
+    def _look_at_watch(self) -> None:
+        if time.monotonic() - self._moved >= PATIENCE:
+            self._away(TimeoutError("it does not answer"))
 
     def close(self) -> None:
         """Write what is there, and end; what comes later is written at once."""
@@ -109,6 +153,17 @@ class Writer:
         self.flush()
         self._journal.close()
 
+    @property
+    def asking(self) -> bool:
+        """Whether somebody speaks with the database."""
+        return self._at_database.locked()
+
+    def hold(self) -> Callable[[], None]:
+        """Have nobody speak with the database while the process forks: what its driver has locked would be
+        locked in the child for ever. The result ends that. But a fork waits a second at most."""
+        lock = self._at_database
+        return lock.release if lock.acquire(timeout=1.0) else lambda: None
+
     def forget(self) -> None:
         """Leave all to the parent: we are its forked child."""
         self._journal.close()
@@ -117,27 +172,37 @@ class Writer:
     # ------------------------------------------------------------ where to
 
     def _into_database(self) -> None:
-        if self._journaled:
-            # at first whether the database is there at all
-            error = guard.theirs(partial(self._keep, ())) or guard.theirs(
-                lambda: self._journal.replay(self._store)
-            )
-            if error is not None:
-                self._away(error)
-                return
-            self._journaled = False
+        if not self._replayed():
+            return
         while records := self._first():
             error = guard.theirs(partial(self._store, self._rows(records)))
             if error is not None:
                 self._away(error)
                 return
             self._written(records)
-        self._pause = _FIRST_PAUSE
+        # where the database is slow, some have gone there meanwhile
+        if self._replayed():
+            self._pause = _FIRST_PAUSE
+
+    def _replayed(self) -> bool:
+        """Write what is in the journal. False if the database is away."""
+        if not self._journaled:
+            return True
+        self._journaled = False  # what comes meanwhile sets it again
+        # at first whether the database is there at all
+        error = guard.theirs(partial(self._keep, ())) or guard.theirs(
+            lambda: self._journal.replay(self._store)
+        )
+        if error is not None:
+            self._journaled = True
+            self._away(error)
+        return error is None
 
     def _store(self, rows: Sequence[Kept]) -> None:
         """Have rows kept; those that the database cannot take for what they are, elsewhere."""
         error = guard.theirs(partial(self._keep, rows))
         if error is None:
+            self._moved = time.monotonic()
             return
         if not isinstance(error, self._unfit):
             raise error
@@ -151,8 +216,19 @@ class Writer:
         if fit != rows[0]:
             self._store([fit])
             return
-        guard.failed("ledger.rejected", error)
-        self._journal.reject(fit)
+        self._reject(fit, error)
+
+    def _reject(self, row: Kept, error: Exception) -> None:
+        if not guard.errors["ledger.rejected"]:
+            # without what the error says: the values are somebody's
+            logger.error(
+                "otel-llm-usage keeps a record that no database takes (%s) in %s. Further ones are only "
+                "counted (llm_instrumentation_errors_total).",
+                type(error).__name__,
+                self._journal.rejected,
+            )
+        guard.count("ledger.rejected")
+        self._journal.reject(row)
 
     def _away(self, error: Exception) -> None:
         if self._pause == _FIRST_PAUSE:
@@ -182,14 +258,24 @@ class Writer:
         return records
 
     def _rows(self, records: Sequence[Record]) -> list[Kept]:
-        return [(row_of(record, self._service), record.scopes) for record in records]
+        rows: list[Kept] = []
+
+        def add(record: Record) -> None:
+            rows.append((plain(row_of(record, self._service)), record.scopes))
+
+        for record in records:
+            error = guard.theirs(partial(add, record))
+            if error is not None:
+                guard.call("ledger.journal", self._reject, (tuple(map(str, record)), ()), error)
+        return rows
 
     def _written(self, records: Sequence[Record]) -> None:
         left = self._left
         for record in records:
             with suppress(IndexError):
-                if left[0] is record:  # unless it was dropped
-                    left.popleft()
+                first = left.popleft()
+                if first is not record:  # it was dropped, or somebody else has written it
+                    left.appendleft(first)
 
     def _drop(self) -> None:
         self._left.popleft()
