@@ -79,7 +79,7 @@ class Settings:
     """What may be spent in a period, and when to say so."""
     application: str | None = None
     """Processes of one machine and user that say the same show one sum; else who started them tells."""
-    ledger: str | None = None
+    ledger: str | None = field(default=None, repr=False)  # it may hold a password
     """Where every record is kept: the path of an SQLite file, or `postgresql://user@host/name`."""
     ledger_journal: str | None = None
     """The folder for records that wait while the ledger's database is away."""

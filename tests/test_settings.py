@@ -170,3 +170,7 @@ def test_only_otel_variables_that_say_something_are_handed_on():
     assert otel_environment({"OTEL_SERVICE_NAME": "x", "OTEL_EMPTY": "", "HOME": "/"}) == {
         "OTEL_SERVICE_NAME": "x"
     }
+
+
+def test_an_address_with_a_password_is_not_shown():
+    assert "secret" not in repr(load({"ledger": "postgresql://u:secret@host/db"}, {}))
