@@ -6,7 +6,6 @@ import inspect
 import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from decimal import Decimal
 
 import anthropic
 import openai
@@ -26,6 +25,8 @@ from otel_llm_usage import (
 from otel_llm_usage.standin import Answer
 from otel_llm_usage.streaming import sse
 
+from .witness import billed, counted
+
 HELLO = [{"role": "user", "content": "hello"}]
 CHAT = {"model": "gpt-4.1", "messages": HELLO}
 CLAUDE = {"model": "claude-haiku-4-5", "max_tokens": 100, "messages": HELLO}
@@ -44,21 +45,6 @@ def _instrumented(llm_standin):
 def client():
     with openai.OpenAI() as client:
         yield client
-
-
-def billed(llm_standin, tag=None):
-    """Tokens and dollars of the ledger; `tag`: of the requests that bear it."""
-    bills = [bill for bill in llm_standin.ledger if tag is None or bill.tag == tag]
-    return (
-        len(bills),
-        sum(sum(bill.usage.values()) for bill in bills),
-        sum((bill.usd for bill in bills), Decimal(0)),
-    )
-
-
-def counted(usage):
-    total = usage.total
-    return total.calls, total.total_tokens, total.cost_usd
 
 
 def said(item):

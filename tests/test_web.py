@@ -48,6 +48,8 @@ from otel_llm_usage import (
 from otel_llm_usage.streaming import sse
 from otel_llm_usage.web import KEY, UsageMiddleware, UsageWSGIMiddleware
 
+from .witness import billed, counted
+
 HELLO = [{"role": "user", "content": "hello"}]
 CHAT = {"model": "gpt-4.1", "messages": HELLO}
 TOKENS, COST = "x-llm-tokens", "x-llm-cost-usd"
@@ -83,21 +85,6 @@ def agpt(llm_standin):
             )
 
     return call
-
-
-def billed(llm_standin, tag):
-    """Calls, tokens and dollars that the ledger has for a tag."""
-    bills = [bill for bill in llm_standin.ledger if bill.tag == tag]
-    return (
-        len(bills),
-        sum(sum(bill.usage.values()) for bill in bills),
-        sum((bill.usd for bill in bills), Decimal(0)),
-    )
-
-
-def counted(usage):
-    total = usage.total
-    return total.calls, total.total_tokens, total.cost_usd
 
 
 def shown(headers):

@@ -25,7 +25,7 @@ Kept = tuple[Row, tuple[str, ...]]
 
 _SUFFIX = ".journal"
 _FORMAT = [1, len(COLUMNS)]
-"""What a line begins with: a line of another version is left to that version."""
+"""What a line begins with; a line of another version is left out, counted and said."""
 _PORTION = 2_000
 """Rows that are handed on at once."""
 
