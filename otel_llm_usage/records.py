@@ -332,6 +332,19 @@ class Record(NamedTuple):
         return self.id[32:33] == "-"  # "<32 digits>-1"
 
     @property
+    def reading(self) -> Reading:
+        """What the answer said was billed."""
+        return Reading(
+            usage=self.usage,
+            units=self.units,
+            model=self.response_model,
+            tier=self.tier,
+            region=self.region,
+            entry=self.entry,
+            notes=self.notes,
+        )
+
+    @property
     def estimated(self) -> bool:
         """Whether any count is our estimate."""
         return self.usage_source == "estimated"

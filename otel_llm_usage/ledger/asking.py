@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ..errors import LLMUsageError
 
@@ -56,7 +56,7 @@ def time_zone(name: str) -> tzinfo:
         return UTC
     try:
         return ZoneInfo(name)
-    except (OSError, ValueError):  # without such a file, and without any that could be one
+    except (ZoneInfoNotFoundError, OSError, ValueError):  # there is none, or there can't be one
         raise BadQuestion(f"there is no time zone {name!r}: say one like Europe/Berlin") from None
 
 

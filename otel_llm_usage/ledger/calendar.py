@@ -1,7 +1,7 @@
 """Pieces of time: hours, days, weeks and months of a zone, and how a database finds them."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from itertools import pairwise
 
 from sqlalchemy import ColumnElement, case, literal
@@ -24,8 +24,13 @@ def micro(moment: datetime | None) -> int | None:
 
 
 def moment(micro: int, zone: tzinfo = UTC) -> datetime:
-    """The datetime of microseconds since the epoch."""
-    return (_EPOCH + timedelta(microseconds=micro)).astimezone(zone)
+    """The datetime of microseconds since the epoch, with the zone's offset at that time."""
+    return _fixed((_EPOCH + timedelta(microseconds=micro)).astimezone(zone))
+
+
+def _fixed(moment: datetime) -> datetime:
+    """With an offset instead of a zone: Python takes the two hours of a clock that goes back for one."""
+    return moment.replace(tzinfo=timezone(moment.utcoffset() or timedelta()), fold=0)
 
 
 def starts(bucket: str, since: datetime, until: datetime, zone: tzinfo) -> Iterator[datetime]:
@@ -36,7 +41,7 @@ def starts(bucket: str, since: datetime, until: datetime, zone: tzinfo) -> Itera
             minutes=here.minute, seconds=here.second, microseconds=here.microsecond
         )
         while at < until:
-            yield at.astimezone(zone)
+            yield _fixed(at.astimezone(zone))
             at += timedelta(hours=1)
         return
     day = here.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
@@ -45,7 +50,7 @@ def starts(bucket: str, since: datetime, until: datetime, zone: tzinfo) -> Itera
     elif bucket == "month":
         day = day.replace(day=1)
     while day < until:
-        yield day
+        yield _fixed(day)
         if bucket == "month":
             day = (day + timedelta(days=32)).replace(day=1)
         else:
@@ -78,7 +83,7 @@ def start(bucket: str, number: int, zone: tzinfo) -> datetime:
     if bucket not in _LOCAL:
         return moment(number, zone)
     local = moment(number)
-    return local.replace(tzinfo=zone)
+    return _fixed(local.replace(tzinfo=zone))
 
 
 def _offset(

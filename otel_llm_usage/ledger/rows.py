@@ -73,6 +73,22 @@ def row_of(record: Record, service: str) -> Row:
     )  # fmt: skip
 
 
+def price_columns(cost: Cost) -> dict[str, Any]:
+    """The columns that say what a record cost, as SQLAlchemy takes them: with lists and mappings."""
+    return {
+        "cost_status": cost.status,
+        "cost_pico": clean(cost.pico),
+        "known_pico": clean(cost.known_pico),
+        "saved_pico": clean(cost.saved_pico),
+        "cost_lines": _by_sku(cost.priced_lines) or None,
+        "cost_reasons": list(cost.reasons) or None,
+        "cost_assumed": list(cost.assumed) or None,
+        "catalogue_version": cost.catalogue_version,
+        "card": cost.card,
+        "price_stale": cost.stale,
+    }
+
+
 _PLAIN = frozenset({type(None), bool, int, float, str})
 
 

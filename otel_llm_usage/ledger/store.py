@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from .database import Database
+from .database import ADVISORY, Database
 from .journal import Kept
 from .rows import COLUMNS, Row
 from .schema import ALL_SUMS, days, half_hours, people
@@ -45,6 +45,7 @@ def _into_sqlite(connection: Connection, rows: list[Row], scopes: list[tuple[str
 
 def _into_postgres(connection: Connection, rows: list[Row], scopes: list[tuple[str, str]]) -> None:
     """By COPY into a table of this connection, and from there: COPY itself knows no conflicts."""
+    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock_shared({ADVISORY})")
     if scopes:
         _copy(connection, "llm_usage_scope", "scope, record", scopes)
         connection.exec_driver_sql(

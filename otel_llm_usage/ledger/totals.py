@@ -69,17 +69,10 @@ def _of_two(which: str, one: str, other: str, sqlite: bool) -> str:
     return f"coalesce({function}({one}, {other}), {one}, {other})"
 
 
-def rebuild(connection: Connection, days: str | None = None) -> None:
-    """Add up anew what the records say: all, or the days that the query `days` gives.
-
-    Writers wait for the end of the transaction.
-    """
+def rebuild(connection: Connection, day: int | None = None) -> None:
+    """Add up anew what the records say: all, or one day. In a transaction that nobody writes beside."""
     sqlite = connection.dialect.name == "sqlite"
-    if not sqlite:
-        # what a writer has under way is not seen here: it adds itself when this has ended
-        names = ", ".join(table.name for table in ALL_SUMS)
-        connection.exec_driver_sql(f"LOCK TABLE {names} IN EXCLUSIVE MODE")
-    which = "1 = 1" if days is None else f"{{0}} - {{0}} % {DAY} IN ({days})"
+    which = "1 = 1" if day is None else f"{{0}} >= {day:d} AND {{0}} < {day + DAY:d}"
     for table in ALL_SUMS:
         connection.execute(text(f"DELETE FROM {table.name} WHERE {which.format('slot')}"))
         source = f"llm_usage WHERE {which.format('time')}"

@@ -5,13 +5,24 @@ it, and always say what the records say.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
-from ..records import Cost, Reading, Record, Request
+from ..records import KINDS, Cost, Reading, Request
 from . import calendar, schema
 from .asking import BadQuestion
 from .ledger import Ledger
@@ -32,9 +43,9 @@ class Repriced(NamedTuple):
     """What other prices have changed."""
 
     records: int
-    """That were priced anew."""
+    """That were looked at."""
     changed: int
-    """Of these, those that cost something else now, or are known now, or are not any more."""
+    """Of these, those of whose price anything is different now: the amount, or where it comes from."""
     before_pico: int
     """Pico-dollars of what had a price, of all of them."""
     after_pico: int
@@ -109,7 +120,7 @@ class Upkeep:
             picked = and_(*which, records.c.time >= day, records.c.time < day + schema.DAY)
             with self._ledger.database.changing() as connection:
                 change(connection, picked)
-                rebuild(connection, [day])
+                rebuild(connection, day)
             done += many
             progress(done, of)
         return done
@@ -135,10 +146,14 @@ class Upkeep:
         """Price records anew, as of the time of each; what they cost before is kept in
         `llm_usage_former_cost`. `price` is `Catalogue.price`.
 
-        What was not billed, and what has its price from elsewhere, stays as it is.
+        What was not billed, or has no usage, stays as it is.
         """
         records = schema.records
-        which: list[ColumnElement[bool]] = [records.c.cost_status != "not_billed"]
+        which: list[ColumnElement[bool]] = [
+            records.c.cost_status != "not_billed",
+            # of nothing there is no price
+            or_(*(records.c[name].is_not(None) for name in (*KINDS, "units"))),
+        ]
         if since is not None:
             which.append(records.c.time >= calendar.micro(since))
         if until is not None:
@@ -151,7 +166,7 @@ class Upkeep:
             with self._ledger.database.changing() as connection:
                 part = _price_anew(connection, picked, price)
                 if part.changed:
-                    rebuild(connection, [day])
+                    rebuild(connection, day)
             found = Repriced(*(mine + its for mine, its in zip(found, part, strict=True)))
             done += part.records
             progress(done, of)
@@ -183,29 +198,27 @@ _CHUNK = 5_000
 
 
 def _price_anew(connection: Connection, picked: ColumnElement[bool], price: Price) -> Repriced:
-    columns = [schema.records.c[name] for name in COLUMNS]
+    records = schema.records
     now = time.time_ns() // 1_000
-    many = changed = before = after = 0
+    found = Repriced(0, 0, 0, 0)
     last = ""
     while True:
-        query = select(*columns).where(picked, schema.records.c.id > last)
-        rows = connection.execute(query.order_by(schema.records.c.id).limit(_CHUNK)).all()
+        query = select(*(records.c[name] for name in COLUMNS)).where(picked, records.c.id > last)
+        rows = connection.execute(query.order_by(records.c.id).limit(_CHUNK)).all()
         if not rows:
-            return Repriced(many, changed, before, after)
+            return found
         last = rows[-1].id
         former: list[Mapping[str, Any]] = []
         fresh: list[Mapping[str, Any]] = []
-        for row in rows:
-            record = record_of(row)
-            cost = _cost(record, price)
-            many += 1
-            before += record.cost.known_pico
-            after += cost.known_pico
-            if _same(record.cost, cost):
-                continue
-            former.append({"record": record.id, "until": now} | price_columns(record.cost))
-            fresh.append({"of": record.id} | price_columns(cost))
-        changed += len(fresh)
+        for record in map(record_of, rows):
+            cost = price(record.request, record.reading, record.time)
+            told = found.records + 1, found.changed, found.before_pico + record.cost.known_pico
+            found = Repriced(*told, found.after_pico + cost.known_pico)
+            old, new = price_columns(record.cost), price_columns(cost)
+            if old != new:
+                former.append({"record": record.id, "until": now} | old)
+                fresh.append({"of": record.id} | new)
         if fresh:
             connection.execute(insert(schema.former_costs), former)
-            connection.execute(_NEW_PRICE, fresh)
+            connection.execute(update(records).where(records.c.id == bindparam("of")), fresh)
+        found = found._replace(changed=found.changed + len(fresh))
