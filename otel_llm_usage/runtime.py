@@ -72,6 +72,7 @@ class Runtime:
         self._is_child = False
         self.prices = PriceLibrary(settings)
         self.ratios = _ratios(settings)
+        self.learner: Learner | None = None
         with ExitStack() as undo:
             self._assemble(undo, tracer_provider, meter_provider, registry)
             undo.pop_all()
@@ -158,7 +159,8 @@ class Runtime:
             if self.settings.durability == "sync":
                 self._mounted.enter_context(backlog.counting.at_once())
         if self.ratios is not None:
-            self._mounted.enter_context(_learning(Learner(self.ratios)))
+            self.learner = Learner(self.ratios)
+            self._mounted.enter_context(_learning(self.learner))
         baggage.share(self.settings.baggage)
         self._mounted.callback(baggage.share, ())
         self._mounted.callback(by_default(self.metrics.registry, self.settings.metrics_token))
@@ -291,6 +293,8 @@ class Runtime:
         self.meter.wake = self._wake
         self.ended = False
         self._is_child = True
+        if self.ratios is not None:
+            self.ratios.disown()
         if self._port is not None:
             self._port.renew()
 
@@ -804,6 +808,8 @@ def _at_exit() -> None:
     backlog.close()
     if not runtime.ended:
         runtime.ended = True
+        if runtime.learner is not None:
+            runtime.learner.save()
         # the last push of what we started; providers of the application end by themselves
         guard.call("close", runtime.telemetry.shutdown)
         guard.call("close", runtime._spending.close)

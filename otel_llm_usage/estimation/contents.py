@@ -211,7 +211,13 @@ class _Reader:
 
     def read(self, whole: Mapping[str, Any]) -> Asked:
         contents = next((whole[key] for key in _REQUEST if whole.get(key) is not None), None)
+        if "requests" in whole and isinstance(contents, list):  # a batch of Gemini's embeddings
+            contents = [one.get("content") for one in contents if isinstance(one, Mapping)]
         messages = self._contents(contents)
+        if not (self._texts or self._calls or self._media):
+            raise ConfigurationError(
+                "there is nothing to estimate: no text, picture or call was found in the contents"
+            )
         for key in ("system", "instructions", "systemInstruction", "system_instruction"):
             if whole.get(key):
                 self._take(whole[key])
@@ -219,7 +225,9 @@ class _Reader:
         for key, what in _UNSEEN.items():
             if whole.get(key):
                 self._unseen[what] = None
-        tools = whole.get("tools") or ()
+        tools = whole.get("tools") or []
+        if not isinstance(tools, list) or not all(isinstance(tool, Mapping) for tool in tools):
+            raise ConfigurationError("tools: this takes a list of tools, as the SDK's method does")
         choice = whole.get("tool_choice")
         return Asked(
             tuple(self._texts),

@@ -84,7 +84,7 @@ def estimate(
     now = time.time()
     host = hosts.named(provider or _owner(catalogue, model, now))
     family = families.family(model, host.vendor, host.platform)
-    embeddings = "embed" in family.model
+    embeddings = "embed" in family.model or family.model.startswith("voyage")
     asked = contents.read(
         prompt,
         system=system,
@@ -190,10 +190,13 @@ def _count(asked: Asked, family: Family, learned: Any) -> _Counted:
     text = Guess.around(plain * ratio, band)
     if asked.messages:
         slack = family.slack * asked.messages
-        text = text.plus(Guess(0, -slack, slack))
+        text = text.plus(Guess(0, -slack, slack + family.hidden))
     for extra, words in (_tools(asked, family, ratio), _calls(asked, family, ratio)):
         text = text.plus(extra)
         assumed += words
+    if family.name == "claude" and not _ADDED.isdisjoint(asked.told):
+        text = text.plus(Guess(0, 0, 60))
+        assumed.append("what thinking and output settings add to the prompt is not counted")
     kinds: dict[str, Guess] = {}
     for one in asked.media:
         guess, words_ = media.tokens(one, family.name, family.model)
@@ -206,6 +209,9 @@ def _count(asked: Asked, family: Family, learned: Any) -> _Counted:
             assumed.append(words_)
     assumed += [f"{what} is not here and not counted" for what in asked.unseen]
     return _Counted(text, kinds, method, tuple(assumed))
+
+
+_ADDED = frozenset({"thinking", "output_config"})
 
 
 def _kind(medium: str, family: Family) -> str:

@@ -40,14 +40,17 @@ class Family(NamedTuple):
     """Tokens around all of them."""
     slack: int = 2
     """Tokens by which that may be wrong for a message."""
+    hidden: int = 0
+    """Tokens that a provider may add to any prompt."""
     assumed: str = ""
 
 
-# Measured with tests/estimation/recorded.py on the recorded traffic: requests of nothing but text, and answers of
-# nothing but text, of at least 5 tokens; every second one to choose the ratio, the others to check it. OpenAI's plain
-# requests come out exactly, or one token too high.
-_OPENAI_SEED = Seed(1.0, 0.02, 14)
-_CLAUDE = Seed(1.1, 0.3, 7)
+# Measured on the recorded traffic by tests/estimation/recorded.py, on requests and answers of nothing but text: the
+# ratio is the median of every second text, and the others lie within the band. 16 of 18 texts of OpenAI come out
+# exactly. Seen: Claude 0.996 to 1.43, and 1.97 for one word that is repeated a thousand times (which the band
+# leaves out); Gemini 1.0 to 1.43. Most of the texts are short: hence the wide bands.
+_OPENAI_SEED = Seed(1.0, 0.02, 18)
+_CLAUDE = Seed(1.15, 0.3, 10)
 _NEWER_CLAUDE = Seed(
     1.4,
     0.35,
@@ -55,7 +58,7 @@ _NEWER_CLAUDE = Seed(
     "no recorded traffic of this tokenizer; it is documented to take up to 1.35 times as many "
     "tokens as the earlier one",
 )
-_GEMINI = Seed(1.05, 0.25, 15)
+_GEMINI = Seed(1.07, 0.25, 15)
 _OTHERS = Seed(1.1, 0.4, 0, "the tokenizer of this model is not known: counted as OpenAI's")
 
 
@@ -78,9 +81,9 @@ def family(model: str, vendor: str, platform: str) -> Family:
         )
     if vendor == "openai":
         return Family(
-            "openai", text, seed=Seed(1.0, 0.15, 0), assumed="counted as OpenAI's newer models"
+            "openai", text, seed=Seed(1.0, 0.5, 0), assumed="counted as OpenAI's newer models"
         )
-    return Family("other", text, seed=_OTHERS, slack=40)
+    return Family("other", text, seed=_OTHERS, hidden=200)
 
 
 def bare(model: str, platform: str) -> str:

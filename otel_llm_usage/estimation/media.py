@@ -71,7 +71,8 @@ _URL_SAFE = str.maketrans("-_", "+/")
 def length(data: Any) -> int:
     """How many bytes there are."""
     if isinstance(data, str):
-        return len(data) * 3 // 4
+        held = len(data) - (data.find(",") + 1 if data.startswith("data:") else 0)
+        return (held - data.count("=", -2)) * 3 // 4
     return len(data) if isinstance(data, bytes | bytearray | memoryview) else 0
 
 
@@ -183,7 +184,7 @@ def tokens(media: Media, family: str, model: str) -> tuple[Guess, str]:
         return _image(media, family, model)
     if media.kind == "document":
         return _document(media, family, model)
-    return _recording(media, family)
+    return _recording(media, family, model)
 
 
 def _image(media: Media, family: str, model: str) -> tuple[Guess, str]:
@@ -301,14 +302,23 @@ def newer_claude(model: str) -> bool:
 def _claude(media: Media, model: str) -> Guess:
     """Anthropic's guide to vision: a token for each 28 × 28 pixels; earlier: for each 750 pixels."""
     edge, budget = (2576, 4784) if newer_claude(model) else (1568, 1568)
-    width, height = _within(*(media.size or _UNKNOWN), edge, edge)
-    count = math.ceil(width / 28) * math.ceil(height / 28)
-    if count > budget:
-        shrink = math.sqrt(budget / (width / 28 * height / 28))
-        width, height = width * shrink, height * shrink
-        count = min(budget, math.ceil(width / 28) * math.ceil(height / 28))
-    area = width * height / 750
+    wide, high = media.size or _UNKNOWN
+    longer, shorter = max(wide, high), min(wide, high)
+    # the largest of the same shape that is within both limits
+    least, most = 1, min(longer, edge)
+    while least < most:
+        middle = (least + most + 1) // 2
+        if _claude_patches(middle, middle * shorter / longer) <= budget:
+            least = middle
+        else:
+            most = middle - 1
+    count = _claude_patches(least, least * shorter / longer)
+    area = least * least * shorter / longer / 750
     return Guess(count, min(count, area) * 0.95, max(count, area) * 1.02)
+
+
+def _claude_patches(width: float, height: float) -> int:
+    return math.ceil(width / 28) * math.ceil(height / 28)
 
 
 _GEMINI_3 = re.compile(r"gemini-(?:[3-9]|flash-latest|pro-latest)")
@@ -364,20 +374,23 @@ def _document(media: Media, family: str, model: str) -> tuple[Guess, str]:
 _AUDIO = {"gemini": 32.0}
 """Tokens of a second, as documented."""
 
-_FRAMES_A_SECOND = Guess(263, 66, 263)
+_FILM = Guess(263, 66, 263)
+_FILM_OF_GEMINI_3 = Guess(70, 66, 280)
 """Tokens of a second of film with Gemini; with the sound 32 more."""
 
 
-def _recording(media: Media, family: str) -> tuple[Guess, str]:
+def _recording(media: Media, family: str, model: str) -> tuple[Guess, str]:
     if media.kind == "audio":
         each = Guess.around(_AUDIO[family], 0.1) if family in _AUDIO else Guess(10, 5, 40)
     else:
-        each = _FRAMES_A_SECOND.plus(Guess(32, 0, 32))
+        sharp = family == "gemini" and _GEMINI_3.match(model)
+        each = (_FILM_OF_GEMINI_3 if sharp else _FILM).plus(Guess(32, 0, 32))
     seconds = _UNKNOWN_SECONDS if media.seconds is None else media.seconds
     guess = Guess(*(math.ceil(seconds * one) for one in each))
     what = "audio" if media.kind == "audio" else "video"
     if family == "gemini" and media.surely:
         return guess, ""
+    guess = guess.plus(Guess(0, 0, 10))  # what stands around it
     if media.surely:
         return guess, f"a second of {what} counts as {each.tokens:.0f} tokens"
     return (

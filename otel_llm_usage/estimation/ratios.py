@@ -90,6 +90,10 @@ class Ratios:
         files.write(self.path, json.dumps(content, indent=1).encode())
         self._known, self._stamp = merged, self._stamp_now()
 
+    def disown(self) -> None:
+        """In a forked child: what its parent has learned, its parent writes."""
+        self._new = []
+
     def _refresh(self) -> None:
         stamp = self._stamp_now()
         if stamp != self._stamp:

@@ -7,7 +7,8 @@ recordings, is for choosing a ratio; the others are for checking it.
 
 import json
 from collections.abc import Iterator
-from statistics import fmean, pstdev
+from pathlib import Path
+from statistics import fmean, median, pstdev
 from typing import Any, NamedTuple
 
 from otel_llm_usage.errors import ConfigurationError
@@ -33,9 +34,9 @@ class Pair(NamedTuple):
         return self.billed / self.ours
 
 
-def pairs() -> list[Pair]:
+def pairs(folder: Path) -> list[Pair]:
     """All pairs of the recordings."""
-    return list(_pairs())
+    return list(_pairs(folder))
 
 
 def halves(found: list[Pair]) -> tuple[list[Pair], list[Pair]]:
@@ -43,8 +44,7 @@ def halves(found: list[Pair]) -> tuple[list[Pair], list[Pair]]:
     return found[::2], found[1::2]
 
 
-def _pairs() -> Iterator[Pair]:
-    folder = cassettes()
+def _pairs(folder: Path) -> Iterator[Pair]:
     for line in (folder / "index.jsonl").read_text().splitlines():
         about = json.loads(line)
         told = about["expected"] or {}
@@ -58,16 +58,17 @@ def _pairs() -> Iterator[Pair]:
         body = exchange["request"].get("body")
         if isinstance(body, dict) and told["input_tokens"] and not set(about["tags"]) & _NOT_ALL:
             try:
-                asked = contents.read(body, embeddings="embed" in model)
+                asked = contents.read(body, embeddings="embed" in model or "voyage" in model)
             except ConfigurationError:
                 continue
             if asked.plain and not set(body) & _MORE:
                 ours, _ = estimator.text_tokens(asked, family)
                 if sum(map(len, asked.texts)) and ours >= FEWEST:
                     yield Pair(about["label"], "request", family, ours, told["input_tokens"])
+        hidden = _NOT_SAID if family.name == "gemini" else _NOT_SAID | {"reasoning"}
         text = "".join(map(_said, _events(exchange["response"].get("body"))))
         billed = told["output_tokens"] - told["reasoning_tokens"]
-        if text and billed and not set(about["tags"]) & _NOT_SAID:
+        if text and billed and not set(about["tags"]) & hidden:
             ours, _ = tokenizer.count(family.encoding, [text])
             if ours >= FEWEST:
                 yield Pair(about["label"], "answer", family, ours, billed)
@@ -79,7 +80,6 @@ _NOT_SAID = {
     "tool_call",
     "server_tool_use",
     "tool_use_prompt",
-    "reasoning",
     "iterations",
     "input_grew_after_start",
     "n>1",
@@ -130,7 +130,7 @@ def _said(event: dict[str, Any]) -> str:
 
 def main() -> None:
     """Print the pairs and what comes of them."""
-    found = pairs()
+    found = pairs(cassettes())
     for pair in found:
         print(
             f"{pair.family.name:7} {pair.side:8} {pair.name:45} {pair.ours:5} {pair.billed:5} {pair.ratio:.3f}"
@@ -143,7 +143,7 @@ def main() -> None:
             weighted = sum(pair.billed for pair in some) / sum(pair.ours for pair in some)
             print(
                 f"{name:7} {what:6} n={len(some):3} mean {fmean(ratios):.3f} sd {pstdev(ratios):.3f} "
-                f"range {min(ratios):.3f}-{max(ratios):.3f} by tokens {weighted:.3f}"
+                f"median {median(ratios):.3f} range {min(ratios):.3f}-{max(ratios):.3f} by tokens {weighted:.3f}"
             )
 
 
