@@ -14,7 +14,7 @@ from .media import Kind, Media
 _REQUEST = ("messages", "contents", "input", "prompt", "content", "requests")
 """Under one of these a whole request has what is asked."""
 
-_DEEPEST = 200
+_DEEPEST = 100
 
 
 class Asked(NamedTuple):
@@ -233,9 +233,9 @@ class _Reader:
             tuple(self._texts),
             0 if self._embeddings or "prompt" in whole else messages,
             calls=tuple(self._calls),
-            tools=tuple(tool for tool in tools if isinstance(tool, Mapping)),
+            tools=tuple(tools),
             choice=str(choice.get("type", "") if isinstance(choice, Mapping) else choice or ""),
-            schema=next((_json(whole[key]) for key in _SCHEMAS if whole.get(key)), ""),
+            schema=next((compact(whole[key]) for key in _SCHEMAS if whole.get(key)), ""),
             media=tuple(self._media),
             unseen=tuple(self._unseen),
             told=whole,
@@ -275,15 +275,19 @@ class _Reader:
 
     def _aside(self, part: Mapping[str, Any]) -> bool:
         """Whether a part was taken as something else than text."""
-        if part.get("type") in _CALL_TYPES:
-            self._calls.append(_json({key: part[key] for key in part if key not in _BOOKKEEPING}))
+        kind = part.get("type")
+        if isinstance(kind, str) and kind in _CALL_TYPES:
+            self._call(part)
             return True
         for key in _CALLS:
             if part.get(key):
-                self._calls.append(_json(part[key]))
-                rest = {name: other for name, other in part.items() if name != key}
-                self._take(rest)
+                self._call(part[key])
+                self._take({name: other for name, other in part.items() if name != key})
                 return True
+        source = part.get("source")
+        if isinstance(source, Mapping) and source.get("type") == "text":
+            self._take(source.get("data"))
+            return True
         found = _medium(part)
         if found is not None:
             self._media.append(found)
@@ -294,6 +298,16 @@ class _Reader:
                     if isinstance(inner, Media | bytes | bytearray):
                         self._take(inner)
         return False
+
+    def _call(self, call: Any) -> None:
+        """The call of a tool, or its result, which may show pictures."""
+        if isinstance(call, Mapping):
+            for shown in ("output", "parts"):
+                if isinstance(call.get(shown), list):
+                    self._take(call[shown])
+                    call = {key: value for key, value in call.items() if key != shown}
+            call = {key: value for key, value in call.items() if key not in _BOOKKEEPING}
+        self._calls.append(compact(call))
 
 
 _BOOKKEEPING = (
@@ -330,7 +344,7 @@ def _medium(part: Mapping[str, Any]) -> Media | None:
         return _of("document", held.get("file_data"), detail)
     if kind in ("image", "document", "audio", "video"):
         source = part["source"] if isinstance(part.get("source"), Mapping) else part
-        if source.get("type") in ("text", "content"):
+        if source.get("type") == "content":
             return None
         return _of(kind, source.get("data"), detail)
     for wire, snake in (("inlineData", "inline_data"), ("fileData", "file_data")):
@@ -376,7 +390,8 @@ def _of(kind: Any, data: Any, detail: Any) -> Media:
     return Media(kind, detail=words, seconds=seconds, surely=surely)
 
 
-def _json(value: Any) -> str:
+def compact(value: Any) -> str:
+    """As JSON without spaces; a text as it is."""
     return (
         value
         if isinstance(value, str)

@@ -1,6 +1,5 @@
 """What a call will use and cost, before it is made: tokens and dollars, and how sure that is."""
 
-import json
 import math
 import time
 from collections.abc import Mapping
@@ -11,13 +10,13 @@ from ..errors import ConfigurationError
 from ..prices import Catalogue, owner
 from ..providers import hosts
 from ..providers.requests import asked_tier
-from ..records import Reading, Request, Usage
+from ..records import Cost, Reading, Request, Usage
 from ..sums import as_text
 from . import contents, families, media, tokenizer
-from .contents import Asked
+from .contents import Asked, compact
 from .families import Family
 from .media import NONE, Guess
-from .ratios import Ratios
+from .ratios import Learned, Ratios
 
 
 class Estimate(NamedTuple):
@@ -132,7 +131,7 @@ def _priced(
     usage = Usage(input=math.ceil(counted.text.tokens), output=0, **kinds)
     tier = request.tier
 
-    def cost(output: int) -> Any:
+    def cost(output: int) -> Cost:
         reading = Reading(usage=usage._replace(output=output), tier=tier)
         return catalogue.price(request, reading, now)
 
@@ -171,7 +170,7 @@ def _around(asked: Asked, family: Family) -> int:
     return family.once + family.each * asked.messages if asked.messages else 0
 
 
-def _count(asked: Asked, family: Family, learned: Any) -> _Counted:
+def _count(asked: Asked, family: Family, learned: Learned | None) -> _Counted:
     plain, method = text_tokens(asked, family)
     ratio, band = family.seed.ratio, family.seed.band
     assumed = [family.assumed] if family.assumed else []
@@ -233,7 +232,7 @@ def _tools(asked: Asked, family: Family, ratio: float) -> tuple[Guess, list[str]
     if family.name == "openai" and functions:
         tokens = _openai_tools(functions, family)
     elif functions:
-        tokens = ratio * _tokens([_compact(one) for one in functions], family)
+        tokens = ratio * _tokens([compact(one) for one in functions], family)
     if family.name == "claude":
         tokens += _claude_tool_prompt(family.model, asked.choice)
     guess = Guess.around(tokens, _TOOL_BAND.get(family.name, 0.6))
@@ -261,10 +260,6 @@ def _functions(tool: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     inner = tool.get("function")
     found = _declared(tool) or [inner if isinstance(inner, Mapping) else tool]
     return [one for one in found if isinstance(one, Mapping)]
-
-
-def _compact(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=lambda _: "")
 
 
 def _tokens(texts: list[str], family: Family) -> int:
@@ -297,7 +292,7 @@ def _openai_tools(functions: list[Mapping[str, Any]], family: Family) -> float:
             texts.append(f"{name}:{one.get('type', '')}:{said}")
             deeper = {key: one[key] for key in ("properties", "items", "anyOf") if key in one}
             if deeper:
-                texts.append(_compact(deeper))
+                texts.append(compact(deeper))
     return total + _tokens(texts, family)
 
 

@@ -16,8 +16,8 @@ EVERY = 1.0
 MOST_BYTES = 200_000
 """Bodies that are longer are not counted: it would keep the counting of other calls waiting."""
 
-FEWEST_TOKENS = 100
-"""Of shorter prompts too much is what the provider puts around the text."""
+FEWEST_TOKENS, MOST_TOKENS = 100, 50_000
+"""Of shorter prompts too much is what the provider puts around the text; longer ones are not even looked at."""
 
 SAVED_EVERY = 30.0
 
@@ -47,7 +47,7 @@ class Learner:
             return
         model = readings[0].model or request.model
         billed = usage.input_tokens
-        if model is None or not billed or billed < FEWEST_TOKENS:
+        if model is None or not billed or not FEWEST_TOKENS <= billed <= MOST_TOKENS:
             return
         family = families.family(model, request.vendor, request.platform)
         if not tokenizer.loaded(family.encoding):

@@ -289,7 +289,7 @@ def _patches(width: float, height: float, budget: int) -> int:
 
 
 _SHARP = re.compile(
-    r"claude-(?:opus-(?:4-[7-9]|[5-9])|(?:sonnet|haiku)-[5-9]|(?:fable|mythos)|[5-9])"
+    r"claude-(?:opus-(?:4-(?:[7-9]|\d\d)(?!\d)|[5-9])|(?:sonnet|haiku)-[5-9]|(?:fable|mythos)|[5-9])"
 )
 """Claude models that see pictures of up to 2576 pixels: Opus 4.7 and what came after it."""
 

@@ -58,7 +58,7 @@ def texts(
     while left:
         item = left.pop()
         if isinstance(item, str):
-            if not item.startswith("data:"):
+            if not (item.startswith("data:") and ";base64," in item[:200]):
                 yield item
         elif isinstance(item, Mapping):
             if not aside(item):

@@ -235,6 +235,28 @@ def test_sound_film_and_documents_say_what_was_assumed():
         assert estimate("gemini-2.5-flash", ["x", part]).assumed
 
 
+def test_a_document_of_text_is_text():
+    source = {"type": "text", "media_type": "text/plain", "data": TEXT}
+    document = [{"role": "user", "content": [{"type": "document", "source": source}]}]
+    found = estimate("claude-haiku-4-5", document)
+    assert found.input_tokens == estimate("claude-haiku-4-5", HELLO).input_tokens
+
+
+def test_text_that_begins_like_a_data_url_is_text_and_a_data_url_is_none():
+    said = "data: " + TEXT
+    assert estimate("gpt-4.1", said).input_tokens > 400
+    with pytest.raises(ConfigurationError):
+        estimate("gpt-4.1", f"data:image/png;base64,{encoded(picture(8, 8))}")
+
+
+def test_a_picture_in_the_result_of_a_tool_is_no_text():
+    shot = f"data:image/png;base64,{encoded(picture(1024, 1024))}"
+    output = [{"type": "input_image", "image_url": shot}]
+    call = {"type": "function_call_output", "call_id": "c", "output": output}
+    found = estimate("gpt-4o", {"input": [{"role": "user", "content": "look"}, call]})
+    assert 765 < found.input_tokens < 800
+
+
 # ------------------------------------------------------------ what is not here, and what is wrong
 
 
