@@ -642,6 +642,7 @@ def _learning(learner: Learner) -> Iterator[None]:
         yield
     finally:
         observation.learner = None
+        backlog.counting.finish()  # what is being learned now
         learner.save()
 
 

@@ -73,6 +73,7 @@ def test_calls_teach_what_the_provider_really_counts(llm_standin, at_once, tmp_p
     for text in taught:
         ask(text)
     runtime.flush()
+    runtime.flush()  # what calls leave to be done after them
     after = estimate(model, asked)
     assert f"learned from {len(taught)} calls" in after.method
     ask(asked)
@@ -244,3 +245,30 @@ def test_what_two_have_learned_of_a_model_is_added_up(tmp_path):
     one.save()
     other.save()
     assert one.of("m").calls == other.of("m").calls == 12
+
+
+PROGRAM = """
+import os, sys
+import openai
+from otel_llm_usage import instrument
+from otel_llm_usage.estimation import learning, tokenizer
+learning.EVERY = 0.0
+tokenizer.count("o200k", ["x"])
+instrument(otlp=False, estimate_learning=PATH)
+client = openai.OpenAI()
+for n in range(3):
+    client.responses.create(model="gpt-4.1", input="every morning a letter comes " * 100)
+if hasattr(os, "fork"):
+    child = os.fork()
+    if child == 0:
+        sys.exit()
+    os.waitpid(child, 0)
+"""
+
+
+def test_a_program_that_just_ends_has_written_what_it_learned_and_its_children_nothing(
+    llm_standin, tmp_path, python
+):
+    path = tmp_path / "ratios.json"
+    python(PROGRAM.replace("PATH", repr(str(path))), **llm_standin.environment())
+    assert json.loads(path.read_text())["models"]["gpt-4.1"][0] == 3
