@@ -314,7 +314,7 @@ def _claude_tool_prompt(model: str, choice: str) -> int:
 
 
 _AROUND_A_CALL = 12
-"""Tokens around the call of a tool, or its result; seen between 5 and 25."""
+"""Tokens around the call of a tool, or its result: a guess, as wide as the band of what it is added to."""
 
 
 def _calls(asked: Asked, family: Family, ratio: float) -> tuple[Guess, list[str]]:

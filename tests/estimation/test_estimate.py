@@ -148,6 +148,37 @@ def test_typed_tools_and_functions_of_google_are_read():
         assert estimate("gemini-2.5-flash", TEXT, tools=tools).input_tokens > plain
 
 
+@pytest.mark.parametrize(
+    ("model", "method"),
+    [
+        ("gpt-4o", "o200k"),
+        ("gpt-4.1-2025-04-14", "o200k"),
+        ("gpt-99-of-tomorrow", "o200k"),
+        ("ft:gpt-4o-2024-08-06:acme::x", "o200k"),
+        ("openai/gpt-5", "o200k"),
+        ("gpt-4", "cl100k"),
+        ("gpt-4-turbo-2024-04-09", "cl100k"),
+        ("ft:gpt-3.5-turbo:acme", "cl100k"),
+        ("text-embedding-3-large", "cl100k"),
+        ("claude-3-5-sonnet-20241022", "o200k × 1.15 (measured on 10 texts)"),
+        ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "o200k × 1.15 (measured on 10 texts)"),
+        ("claude-opus-4-20250514", "o200k × 1.15 (measured on 10 texts)"),
+        ("claude-opus-4-7", "o200k × 1.4 (assumed)"),
+        ("claude-sonnet-5", "o200k × 1.4 (assumed)"),
+        ("models/gemini-2.5-flash", "o200k × 1.07 (measured on 15 texts)"),
+    ],
+)
+def test_each_model_is_counted_in_the_way_of_its_family(caplog, model, method):
+    caplog.set_level(logging.CRITICAL)
+    assert estimate(model, HELLO).method == method
+
+
+def test_a_tuned_model_sees_pictures_as_its_base_does():
+    pictures = openai_picture(picture(1024, 1024))
+    tuned = estimate("ft:gpt-4o-2024-08-06:acme::x", pictures)
+    assert tuned.input_tokens == estimate("gpt-4o", pictures).input_tokens
+
+
 def test_the_tier_halves_the_price():
     standard = estimate("gpt-4.1", HELLO, max_output_tokens=100)
     batch = estimate("gpt-4.1", HELLO, max_output_tokens=100, service_tier="batch")
