@@ -1,19 +1,23 @@
 """What was spent: every record in a database, each once, and what can be asked of it."""
 
 from .asking import BadQuestion
+from .door import LedgerError, opened
 from .ledger import Ledger
-from .reports import DIMENSIONS, Line, Place, Question, Report, Reports
+from .reports import DIMENSIONS, Line, Place, Question, Report, Reports, ScopeSum
 from .upkeep import Repriced, Upkeep
 
 __all__ = [
     "DIMENSIONS",
     "BadQuestion",
     "Ledger",
+    "LedgerError",
     "Line",
     "Place",
     "Question",
     "Report",
     "Reports",
     "Repriced",
+    "ScopeSum",
     "Upkeep",
+    "opened",
 ]
