@@ -22,9 +22,11 @@ class FileRow(NamedTuple):
     number: int
     """Its line; of a list of JSON, its place in it. The first is 1."""
     values: Mapping[str, Any]
-    """What it says; what lies in objects under dotted names. Numbers with a fraction are `Decimal`."""
+    """What it says. Numbers with a fraction are `Decimal`."""
     problem: str | None = None
     """Why it can't be read. It does not say what stands there, which may be anything."""
+    from_csv: bool = False
+    """Whether every value is text, and nothing may stand for what is unknown."""
 
 
 def read(path: str | os.PathLike[str], *, header: str | None = None) -> Iterator[FileRow]:
@@ -55,13 +57,24 @@ def word(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", _humps(name).lower()).strip("_")
 
 
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """What lies in objects under dotted names: `{"usage": {"amount": 1}}` is `{"usage.amount": 1}`."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = value
+    return found
+
+
 def _humps(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
 
 
 def _checked(row: FileRow) -> FileRow:
     try:
-        for name, value in row.values.items():
+        for name, value in flat(row.values).items():
             name.encode()
             if isinstance(value, str):
                 value.encode()
@@ -90,7 +103,7 @@ def _csv(path: object, file: IO[str], header: str | None) -> Iterator[FileRow]:
         problem = None
         if len(cells) != len(names):
             problem = f"it has {len(cells)} cells, and there are {len(names)} columns"
-        yield FileRow(lines.line_num, dict(zip(names, cells, strict=False)), problem)
+        yield FileRow(lines.line_num, dict(zip(names, cells, strict=False)), problem, True)
     if names is None:
         raise ConfigurationError(f"{path}: there is no line with the names of the columns")
 
@@ -112,15 +125,7 @@ def _object(number: int, line: str) -> FileRow:
 def _row(number: int, found: Any) -> FileRow:
     if not isinstance(found, dict):
         return FileRow(number, {}, "it is no JSON object")
-    return FileRow(number, dict(_flat(found, "")))
-
-
-def _flat(found: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for name, value in found.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
+    return FileRow(number, found)
 
 
 def _listed(path: object, file: IO[str]) -> Iterator[FileRow]:

@@ -1,6 +1,6 @@
 """Rows in bulk: read one after the other, and written in batches, whatever their number."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, tzinfo
 from typing import Any
 
@@ -10,10 +10,18 @@ from . import schema, store
 from .daily import micro
 from .journal import Kept
 from .ledger import Ledger
-from .rows import COLUMNS
+from .rows import COLUMNS, JSON
 
 _PORTION = 1000
 """Rows that are in memory at once."""
+
+TYPES: Mapping[str, type] = {
+    name: dict if name in JSON else schema.records.c[name].type.python_type for name in COLUMNS
+}
+"""What each column of a row holds: `str`, `int`, `bool`, or `dict` for anything of JSON."""
+
+REQUIRED = frozenset(name for name in COLUMNS if not schema.records.c[name].nullable)
+"""The columns that are never unknown."""
 
 
 def read(

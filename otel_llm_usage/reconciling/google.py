@@ -95,7 +95,8 @@ def statement(
         for row in rowfiles.read(path, header="sku_description"):
             if row.problem:
                 raise StatementError(f"{path}, line {row.number}: {row.problem}")
-            read.take({rowfiles.word(name): cell for name, cell in row.values.items()}, path, row)
+            cells = rowfiles.flat(row.values).items()
+            read.take({rowfiles.word(name): cell for name, cell in cells}, path, row)
     return read.statement()
 
 

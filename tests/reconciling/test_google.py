@@ -146,7 +146,7 @@ def test_a_table_of_the_console_is_read_below_what_stands_before_it(tmp_path):
 def test_a_file_of_another_shape_is_an_error_that_says_where(tmp_path):
     broken = tmp_path / "broken.jsonl"
     broken.write_text(json.dumps(line(INPUT, 1, 1)) + "\n" + '{"service": {"descr')
-    with pytest.raises(StatementError, match="broken.jsonl, line 2: it is no JSON"):
+    with pytest.raises(StatementError, match=r"broken\.jsonl, line 2: it is no JSON"):
         google.statement([broken], APRIL, MAY)
     with pytest.raises(StatementError, match=r"line 1: usage\.amount is no number"):
         google.statement([lines(tmp_path, line(INPUT, "many", 1))], APRIL, MAY)
