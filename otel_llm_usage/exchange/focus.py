@@ -130,8 +130,8 @@ def export_focus(
     """
     left_out: dict[tuple[date, str, str], int | Decimal] = {}
     records = (record_of(row) for row, _ in read(ledger, since, until))
-    rows = focus_rows(records, billing_account=billing_account, tags=tags, left_out=left_out)
     with sheets.sheet(to, COLUMNS, form=form, overwrite=overwrite) as write:
+        rows = focus_rows(records, billing_account=billing_account, tags=tags, left_out=left_out)
         write(rows)
     return FocusExport(
         len(rows), tuple(LeftOut(*key, count) for key, count in sorted(left_out.items()))

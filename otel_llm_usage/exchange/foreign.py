@@ -60,6 +60,7 @@ LABEL = "label."
 _DISJOINT = frozenset({"candidates_token_count"})
 """Counts of the output without what was thought, besides those that are named as ours."""
 _LARGEST = 2**53
+_MOST_DOLLARS = 9_000_000  # of pico-dollars, 64 bits hold no more
 _ENDPOINTS = {"anthropic": "messages", "google": "generate_content"}
 _FAILED = frozenset({"error", "failed", "failure", "false", "0"})
 _EARLIEST, _LATEST = datetime(2015, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
@@ -293,7 +294,11 @@ def _count(value: Any, name: str) -> int | None:
 
 
 def _dollars(said: Mapping[str, Any], names: Mapping[str, str]) -> Decimal | None:
-    return _number(said.get("cost_usd"), names.get("cost_usd", ""))
+    name = names.get("cost_usd", "")
+    found = _number(said.get("cost_usd"), name)
+    if found is not None and found >= _MOST_DOLLARS:
+        raise Unfit(f"{name} is more than a call can cost")
+    return found
 
 
 def _time(value: Any, name: str, zone: tzinfo) -> float:

@@ -102,8 +102,10 @@ def _csv(file: BinaryIO, columns: Sequence[Column]) -> Iterator[Write]:
     def write(rows: Sequence[Sequence[Any]]) -> None:
         lines.writerows([cell(*one) for one in zip(row, columns, strict=True)] for row in rows)
 
-    yield write
-    text.detach()  # the file stays open: it is somebody else's
+    try:
+        yield write
+    finally:
+        text.detach()  # the file stays open: it is somebody else's
 
 
 @contextmanager

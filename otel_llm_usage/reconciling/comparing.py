@@ -5,7 +5,6 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from ..errors import ConfigurationError
 from ..ledger.daily import Own
 from ..prices import names
 from ..records import dollars
@@ -197,8 +196,6 @@ def compare(
     own: Iterable[Own], statement: Statement, since: date, until: date, *, now: datetime
 ) -> Reconciliation:
     """The days from `since` until `until`, which is not in them. `now`: in the zone of the days."""
-    if until <= since:
-        raise ConfigurationError(f"until {until} is not after since {since}: say a later day")
     sold = SOLD[statement.provider]
     mine = [one for one in own if (one.vendor, one.platform) in sold]
     of_theirs = {one.model for one in statement.used} | {
@@ -218,7 +215,8 @@ def compare(
         paid[one.day, model] = paid.get((one.day, model), Decimal(0)) + dollars(one.pico)
     theirs: dict[tuple[date, str, str], Number] = {}
     for day, model, kind, quantity in statement.used:
-        theirs[day, model, kind] = theirs.get((day, model, kind), 0) + quantity
+        if since <= day < until:
+            theirs[day, model, kind] = theirs.get((day, model, kind), 0) + quantity
     lines = tuple(
         Line(*key, ours.get(key, 0), theirs.get(key, 0), key[0] < settled)
         for key in sorted(ours.keys() | theirs.keys(), key=lambda key: (*key[:2], _order(key[2])))
@@ -229,7 +227,7 @@ def compare(
         since,
         until,
         lines,
-        _dollars(paid, statement, settled),
+        _dollars(paid, statement, since, until, settled),
         {name: to for name, to in sorted(called.items()) if name != to},
         tuple(sorted(of_theirs - seen)),
         tuple(sorted(seen - of_theirs)),
@@ -242,13 +240,18 @@ def compare(
 
 
 def _dollars(
-    paid: Mapping[tuple[date, str], Number], statement: Statement, settled: date
+    paid: Mapping[tuple[date, str], Number],
+    statement: Statement,
+    since: date,
+    until: date,
+    settled: date,
 ) -> tuple[Line, ...] | None:
     if statement.charged is None:
         return None
     charged: dict[tuple[date, str], Number] = {}
     for day, model, usd in statement.charged:
-        charged[day, model] = charged.get((day, model), Decimal(0)) + usd
+        if since <= day < until:
+            charged[day, model] = charged.get((day, model), Decimal(0)) + usd
     return tuple(
         Line(*key, USD, paid.get(key, Decimal(0)), charged.get(key, Decimal(0)), key[0] < settled)
         for key in sorted(paid.keys() | charged.keys())

@@ -6,7 +6,7 @@ kind a SKU is, only its description says, and no documentation does.
 
 import os
 import re
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, tzinfo
 from decimal import Decimal
@@ -32,6 +32,7 @@ _ENDS = frozenset(
     | {"global", "regional", "predictions", "online", "for", "on", "offpeak", "peak", "generation"}
 )
 _NOISE = frozenset({"ga", "-"})
+_SECONDS = re.compile(r"\d{10}(\.\d+)?|\d\.\d+[eE]9")
 _WORD = re.compile(r"[a-z0-9.]+|-")
 
 
@@ -109,8 +110,8 @@ class _Reader:
         self._since, self._until = since, until
         self._rates = rates
         self._zone = zone
-        self._used: Counter[tuple[date, str, str]] = Counter()
-        self._charged: Counter[tuple[date, str]] = Counter()
+        self._used: defaultdict[tuple[date, str, str], Decimal] = defaultdict(Decimal)
+        self._charged: defaultdict[tuple[date, str], Decimal] = defaultdict(Decimal)
         self._unrecognised: dict[str, list[Any]] = {}
         self._foreign: set[str] = set()
         self._credits = Decimal(0)
@@ -140,18 +141,18 @@ class _Reader:
             lines[1] += amount
             lines[2] = None if usd is None or lines[2] is None else lines[2] + usd
             return
-        self._used[day, found.model, found.kind] += amount  # type: ignore[assignment]
+        self._used[day, found.model, found.kind] += amount
         if usd is not None:
-            self._charged[day, found.model] += usd  # type: ignore[assignment]
+            self._charged[day, found.model] += usd
 
     def _day(self, row: Mapping[str, Any], where: str) -> date:
         """When it was used, in Google's days; what has no zone is UTC, as BigQuery writes it."""
         began = row.get("usage_start_time") or row.get("usage_start_date")
         if isinstance(began, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", began.strip()):
             return date.fromisoformat(began.strip())
-        try:
-            found = datetime.fromtimestamp(float(began), UTC)  # type: ignore[arg-type]
-        except (TypeError, ValueError, OverflowError, OSError):
+        if _SECONDS.fullmatch(str(began)):  # as the interface of BigQuery has it
+            found = datetime.fromtimestamp(float(str(began)), UTC)
+        else:
             found = moment(began, f"{where}: usage_start_time")
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(self._zone).date()
 
@@ -184,7 +185,7 @@ class _Reader:
             tuple(Used(*key, count) for key, count in sorted(self._used.items()) if count),
             None
             if self._foreign
-            else tuple(Charged(*key, Decimal(usd)) for key, usd in sorted(self._charged.items())),
+            else tuple(Charged(*key, usd) for key, usd in sorted(self._charged.items())),
             tuple(Unrecognised(what, *told) for what, told in sorted(self._unrecognised.items())),
             self._credits,
             tuple(notes),

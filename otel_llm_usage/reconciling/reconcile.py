@@ -55,6 +55,10 @@ def reconcile(
                 f"{asked.KEY} is not set: an administrator's key of the organisation is needed, not one "
                 "for calling models"
             )
-        statement = asked.statement(since, until, admin_key=admin_key, base_url=base_url)
+        if not all(letter.isascii() and letter.isprintable() for letter in admin_key.strip()):
+            raise ConfigurationError(f"{asked.KEY} has a sign in it that no key has: copy it again")
+        if base_url is not None and not base_url.startswith(("https://", "http://")):
+            raise ConfigurationError(f"base_url={base_url!r}: it begins with https://")
+        statement = asked.statement(since, until, admin_key=admin_key.strip(), base_url=base_url)
     moment = (now or datetime.now(UTC)).astimezone(zone)
     return compare(daily(ledger, since, until, zone), statement, since, until, now=moment)

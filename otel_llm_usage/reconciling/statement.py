@@ -62,7 +62,7 @@ def number(found: Any, where: str) -> Decimal:
 
 
 def moment(found: Any, where: str) -> datetime:
-    """The time of a field, in RFC 3339 or as seconds since the epoch; `StatementError` else."""
+    """The time of a field, in RFC 3339; `StatementError` where it is none."""
     try:
         if isinstance(found, str):
             text = found.strip().removesuffix("UTC").strip()

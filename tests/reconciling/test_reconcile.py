@@ -3,12 +3,13 @@
 import datetime
 import io
 import json
+import sys
 from decimal import Decimal
 
 import openai
 import pytest
 
-from otel_llm_usage.errors import ConfigurationError, StatementError
+from otel_llm_usage.errors import ConfigurationError, MissingExtra, StatementError
 from otel_llm_usage.ledger import Ledger
 from otel_llm_usage.reconciling import compare, reconcile, show
 from otel_llm_usage.reconciling.comparing import Own
@@ -178,6 +179,23 @@ def test_a_key_that_is_not_accepted_is_said_without_it(books, caplog):
         with pytest.raises(ConfigurationError, match=name):
             books.reconcile(provider, admin_key=None)
     assert "secret" not in caplog.text
+
+
+def test_what_can_be_no_key_or_no_address_is_said_before_anybody_is_asked(books):
+    for key in ("sk-\u00fc-secret", "sk-\nsecret"):
+        with pytest.raises(ConfigurationError, match="copy it again") as caught:
+            books.reconcile(admin_key=key)
+        assert "secret" not in str(caught.value)
+    with pytest.raises(ConfigurationError, match="begins with https"):
+        books.reconcile(base_url="api.openai.com/v1")
+    assert not books.standin.requests
+    assert books.reconcile(admin_key=f" {billing.ADMIN_KEY}\n").share == 0
+
+
+def test_without_the_library_the_extra_is_named(books, monkeypatch):
+    monkeypatch.setitem(sys.modules, "httpx", None)
+    with pytest.raises(MissingExtra, match=r"otel-llm-usage\[reconcile\]"):
+        books.reconcile()
 
 
 def test_keys_come_from_the_variables_of_the_providers():
