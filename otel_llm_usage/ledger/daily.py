@@ -69,13 +69,12 @@ def _own(key: Key, numbers: Sequence[int], units: Mapping[str, int | Decimal]) -
     return Own(*key, counts, units, millions * _MICRO + rest, calls, unpriced)
 
 
-def _hour() -> Any:
-    return (schema.records.c.time - schema.records.c.time % _HOUR).label("hour")
+_BEGAN: Any = literal_column(f"time - time % {_HOUR}")  # a parameter could not be grouped by
 
 
 def _names() -> list[Any]:
     columns = schema.records.c
-    return [_hour(), columns.provider, columns.vendor, columns.platform, columns.model]
+    return [_BEGAN, columns.provider, columns.vendor, columns.platform, columns.model]
 
 
 def _counts() -> Select[Any]:
