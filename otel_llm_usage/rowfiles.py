@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -52,6 +53,7 @@ def read(path: str | os.PathLike[str], *, header: str | None = None) -> Iterator
         raise ConfigurationError(f"{path} can't be read: {error.strerror or error}") from None
 
 
+@lru_cache(maxsize=4096)
 def word(name: str) -> str:
     """The name of a column as a word: `Usage start date` and `usage.start_date` are the same."""
     return re.sub(r"[^a-z0-9]+", "_", _humps(name).lower()).strip("_")

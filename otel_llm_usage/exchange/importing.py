@@ -15,7 +15,7 @@ from ..errors import ConfigurationError
 from ..ledger import Ledger
 from ..ledger.bulk import keep
 from ..ledger.journal import Kept
-from ..ledger.rows import COLUMNS, cleaned, plain, row_of
+from ..ledger.rows import COLUMNS, clean, cleaned, plain, row_of
 from ..prices import Catalogue, load_catalogue
 from ..records import NOTHING
 from ..rowfiles import FileRow
@@ -124,8 +124,12 @@ class _Import:
         try:
             return keep(self._ledger, [kept for _, kept in rows])
         except self._ledger.database.unfit:
+            number, (row, scopes) = rows[0]
+            fit = cleaned(row), tuple(map(clean, scopes))
+            if len(rows) == 1 and fit != (row, scopes):
+                return self._keep([(number, fit)])
             if len(rows) == 1:
-                self._reject([Problem(rows[0][0], "the database does not take it")])
+                self._reject([Problem(number, "the database does not take it")])
                 return 0
             middle = len(rows) // 2
             return self._keep(rows[:middle]) + self._keep(rows[middle:])
@@ -152,11 +156,10 @@ def _kept(row: FileRow, foreign: Foreign, occurrences: "_Occurrences") -> Kept:
     if row.problem is not None:
         raise Unfit(row.problem)
     if raw.is_ours(row.values):
-        kept, scopes = raw.kept_of(row.values, from_csv=row.from_csv)
-        return cleaned(kept), scopes
+        return raw.kept_of(row.values, from_csv=row.from_csv)
     values = rowfiles.flat(row.values)
     record, service = foreign.record(occurrences.id_of(values), values)
-    return cleaned(plain(row_of(record, service))), ()
+    return plain(row_of(record, service)), ()
 
 
 class _Occurrences:
