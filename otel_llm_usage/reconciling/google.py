@@ -163,9 +163,11 @@ class _Reader:
             return amount
         if currency in self._rates:
             return amount * self._rates[currency]
-        told = row.get("currency_conversion_rate")
-        if told:
-            return amount / number(told, f"{where}: currency_conversion_rate")
+        told = number(
+            row.get("currency_conversion_rate") or 0, f"{where}: currency_conversion_rate"
+        )
+        if told > 0:
+            return amount / told
         self._foreign.add(currency)
         return None
 
@@ -202,6 +204,8 @@ def _cost(row: Mapping[str, Any], where: str) -> Decimal:
 def _credits(row: Mapping[str, Any], where: str) -> Decimal:
     listed = row.get("credits")
     if isinstance(listed, list):
+        if not all(isinstance(one, dict) for one in listed):
+            raise StatementError(f"{where}: credits: this is not the documented shape")
         return sum(
             (number(one.get("amount") or 0, f"{where}: credits.amount") for one in listed),
             Decimal(0),

@@ -152,6 +152,8 @@ def test_a_file_of_another_shape_is_an_error_that_says_where(tmp_path):
         google.statement([lines(tmp_path, line(INPUT, "many", 1))], APRIL, MAY)
     with pytest.raises(StatementError, match="line 1: there is no cost"):
         google.statement([lines(tmp_path, line(INPUT, 1, None))], APRIL, MAY)
+    with pytest.raises(StatementError, match="line 1: credits"):
+        google.statement([lines(tmp_path, line(INPUT, 1, 1, credits=[5]))], APRIL, MAY)
     with pytest.raises(ConfigurationError, match="can't be read"):
         google.statement([tmp_path / "none.csv"], APRIL, MAY)
     empty = tmp_path / "empty.csv"
