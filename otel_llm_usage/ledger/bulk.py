@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import select
 
 from . import schema, store
-from .daily import micro
+from .daily import begin
 from .journal import Kept
 from .ledger import Ledger
 from .rows import COLUMNS, JSON
@@ -36,9 +36,9 @@ def read(
     columns = schema.records.c
     query = select(*(columns[name] for name in COLUMNS)).order_by(columns.time, columns.id)
     if since is not None:
-        query = query.where(columns.time >= micro(since, zone))
+        query = query.where(columns.time >= begin(since, zone))
     if until is not None:
-        query = query.where(columns.time < micro(until, zone))
+        query = query.where(columns.time < begin(until, zone))
     with ledger.database.reading() as connection:
         found = connection.execution_options(yield_per=_PORTION).execute(query)
         for portion in found.partitions():

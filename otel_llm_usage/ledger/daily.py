@@ -1,18 +1,15 @@
 """What the ledger holds, day by day: tokens, units and dollars of each model."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, tzinfo
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 from sqlalchemy import Select, case, func, literal_column, select
 
 from ..records import KINDS
-from . import schema
+from . import calendar, schema
 from .ledger import Ledger
-
-_MICRO = 10**6
-_HOUR = 3600 * _MICRO
 
 
 class Own(NamedTuple):
@@ -38,7 +35,7 @@ Key = tuple[date, str, str, str, str]
 
 
 def daily(ledger: Ledger, since: date, until: date, zone: tzinfo = UTC) -> list[Own]:
-    """What was counted from one day until another, which is not in it; days of a zone of whole hours.
+    """What was counted from one day until another, which is not in it; days of a zone.
 
     Raises the database's errors, and `ConfigurationError` if the ledger belongs to a newer version.
     """
@@ -48,14 +45,14 @@ def daily(ledger: Ledger, since: date, until: date, zone: tzinfo = UTC) -> list[
         counted = list(connection.execute(_within(_counts(), since, until, zone)))
         others = list(connection.execute(_within(_units(), since, until, zone)))
     sums: dict[Key, list[int]] = {}
-    for hour, *rest in counted:
-        key: Key = (_day(hour, zone), *rest[:4])
+    for slot, *rest in counted:
+        key: Key = (_day(slot, zone), *rest[:4])
         numbers = [int(number or 0) for number in rest[4:]]
         so_far = sums.setdefault(key, [0] * len(numbers))
         sums[key] = [mine + more for mine, more in zip(so_far, numbers, strict=True)]
     units: dict[Key, dict[str, int | Decimal]] = {}
-    for hour, *names, found in others:
-        key = (_day(hour, zone), names[0], names[1], names[2], names[3])
+    for slot, *names, found in others:
+        key = (_day(slot, zone), names[0], names[1], names[2], names[3])
         of_key = units.setdefault(key, {})
         for sku, count in found.items():
             exact = Decimal(count) if isinstance(count, str) else count
@@ -66,15 +63,16 @@ def daily(ledger: Ledger, since: date, until: date, zone: tzinfo = UTC) -> list[
 def _own(key: Key, numbers: Sequence[int], units: Mapping[str, int | Decimal]) -> Own:
     calls, unpriced, millions, rest, *tokens = numbers
     counts = {kind: count for kind, count in zip(KINDS, tokens, strict=True) if count}
-    return Own(*key, counts, units, millions * _MICRO + rest, calls, unpriced)
+    return Own(*key, counts, units, millions * schema.MICRO + rest, calls, unpriced)
 
 
-_BEGAN: Any = literal_column(f"time - time % {_HOUR}")  # a parameter could not be grouped by
+# a parameter could not be grouped by
+_SLOT: Any = literal_column(f"time - time % {schema.HALF_HOUR}")
 
 
 def _names() -> list[Any]:
     columns = schema.records.c
-    return [_BEGAN, columns.provider, columns.vendor, columns.platform, columns.model]
+    return [_SLOT, columns.provider, columns.vendor, columns.platform, columns.model]
 
 
 def _counts() -> Select[Any]:
@@ -85,8 +83,8 @@ def _counts() -> Select[Any]:
         func.sum(columns.calls),
         func.sum(case((incomplete, 1), else_=0)),
         # in two parts: the sum itself would not fit into 64 bits for long
-        func.sum(literal_column(f"known_pico / {_MICRO}")),
-        func.sum(literal_column(f"known_pico % {_MICRO}")),
+        func.sum(literal_column(f"known_pico / {schema.MICRO}")),
+        func.sum(literal_column(f"known_pico % {schema.MICRO}")),
         *(func.sum(columns[kind]) for kind in KINDS),
     ).group_by(*_names())
 
@@ -97,14 +95,13 @@ def _units() -> Select[Any]:
 
 def _within(query: Select[Any], since: date, until: date, zone: tzinfo) -> Select[Any]:
     moment = schema.records.c.time
-    return query.where(moment >= micro(since, zone), moment < micro(until, zone))
+    return query.where(moment >= begin(since, zone), moment < begin(until, zone))
 
 
-def micro(day: date, zone: tzinfo) -> int:
+def begin(day: date, zone: tzinfo) -> int:
     """When a day begins, in microseconds since the epoch."""
-    began = datetime.combine(day, time.min, zone)
-    return (began - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    return int(datetime.combine(day, time.min, zone).timestamp()) * schema.MICRO
 
 
-def _day(moment: int, zone: tzinfo) -> date:
-    return datetime.fromtimestamp(int(moment) // _MICRO, zone).date()
+def _day(slot: int, zone: tzinfo) -> date:
+    return calendar.moment(slot, zone).date()

@@ -8,6 +8,7 @@ from sqlalchemy import BigInteger, Column, Connection, Integer, MetaData, Table,
 from ..errors import ConfigurationError
 from . import schema
 from .database import Database
+from .totals import rebuild
 
 _versions = Table(
     "llm_usage_schema",
@@ -17,10 +18,24 @@ _versions = Table(
     Column("by", Text, nullable=False, comment="version of the package"),
 )
 
-STEPS: Mapping[int, Callable[[Connection], None]] = {}
+
+def _add_sums(connection: Connection) -> None:
+    """Version 2: sums for reports, former costs, counting periods, savings of caches."""
+    connection.exec_driver_sql("ALTER TABLE llm_usage ADD COLUMN saved_pico BIGINT")
+    connection.exec_driver_sql("DROP INDEX llm_usage_time")
+    connection.exec_driver_sql("DROP VIEW llm_usage_by_scope")
+    connection.execute(schema.usage_by_scope(connection.dialect.name))
+    for index in schema.records.indexes:
+        index.create(connection)
+    for table in (*schema.ALL_SUMS, schema.former_costs, schema.periods):
+        table.create(connection)
+    rebuild(connection)
+
+
+STEPS: Mapping[int, Callable[[Connection], None]] = {2: _add_sums}
 """What leads to each version from the one before it; the first one is made as the newest is."""
 
-NEWEST = 1
+NEWEST = 2
 
 
 def migrate(database: Database, package: str) -> None:
@@ -34,7 +49,7 @@ def migrate(database: Database, package: str) -> None:
         there = connection.scalar(select(func.max(_versions.c.version)))
         if there is None:
             schema.metadata.create_all(connection)
-            connection.exec_driver_sql(schema.usage_by_scope(connection.dialect.name))
+            connection.execute(schema.usage_by_scope(connection.dialect.name))
         elif there > NEWEST:
             raise ConfigurationError(
                 f"the ledger has the schema {there}, and this version knows {NEWEST}: upgrade "
