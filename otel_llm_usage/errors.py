@@ -1,8 +1,9 @@
 """What can go wrong for the caller.
 
 LLMUsageError
-└── ConfigurationError      something is set wrongly; raised at start-up, never during a call
-    └── MissingExtra        … because an optional part is not installed
+├── ConfigurationError      something is set wrongly; raised at start-up, never during a call
+│   └── MissingExtra        … because an optional part is not installed
+└── StatementError          a provider's own record of the usage can't be had, or can't be read
 """
 
 
@@ -19,3 +20,7 @@ class MissingExtra(ConfigurationError):  # noqa: N818 (it reads as what is wrong
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs an extra: pip install 'otel-llm-usage[{extra}]'")
+
+
+class StatementError(LLMUsageError):
+    """A provider's own record of the usage can't be had or read; the message says what to do."""

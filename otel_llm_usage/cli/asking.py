@@ -1,5 +1,6 @@
 """What the commands over a ledger share: where it is, of which calls, and how far they are."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
@@ -97,10 +98,9 @@ def calls_options(since: str | None = None) -> Callable[[Callable[..., Any]], Ca
 
         called.__name__, called.__doc__ = command.__name__, command.__doc__
         called.__dict__.update(command.__dict__)
-        decorated: Any = called
         for option in reversed(options):
-            decorated = option(decorated)
-        return decorated
+            option(called)  # it keeps its parameter there
+        return called
 
     return decorate
 
@@ -112,8 +112,14 @@ def progress(what: str) -> Iterator[Callable[[int, int], object]]:
     if not screen.is_terminal:
         yield unheard
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=screen, transient=True) as bar:
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=screen,
+        transient=True,
+    ) as bar:
         task = bar.add_task(what, total=None)
 
         def tell(done: int, of: int) -> None:
@@ -126,6 +132,6 @@ def confirmed(question: str, yes: bool) -> None:
     """Go on only if somebody says so; what is no terminal must have said `--yes`."""
     if yes:
         return
-    if not click.get_text_stream("stdin").isatty():
+    if not sys.stdin.isatty():
         raise click.ClickException(f"{question} Nobody can be asked here: say --yes")
     click.confirm(question, abort=True)

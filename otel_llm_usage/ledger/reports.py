@@ -327,6 +327,8 @@ def _time_before(question: Question) -> Question:
 
 # ------------------------------------------------------------ from where
 
+_IN_SHORT = frozenset(schema.DIMENSIONS)
+"""Of these there are few values."""
 _BASE = (*schema.SUMS, "shortest", "longest")
 
 
@@ -387,10 +389,13 @@ class _Asked:
             return self._series()
         facts = self._facts(self._names)
         keys, sums = self._keys(facts), _sums_of(facts)
+        order = self._order(keys, sums)
+        # of a hundred thousand people only those of the page are added up in full
+        first_rank = not question.bucket and not _IN_SHORT.issuperset(self._names)
         query = (
-            select(*keys, *sums, func.count().over().label("groups"))
+            select(*keys, *(() if first_rank else sums), func.count().over().label("groups"))
             .group_by(*self._grouped(keys))
-            .order_by(*self._order(keys, sums))
+            .order_by(*order)
             .limit(question.limit)
             .offset(question.offset)
         )
@@ -398,7 +403,11 @@ class _Asked:
         if not rows and question.offset:
             groups = select(*keys).group_by(*self._grouped(keys)).subquery()
             return (), self._connection.scalar(select(func.count()).select_from(groups)) or 0
-        return tuple(self._line(row) for row in rows), rows[0].groups if rows else 0
+        if not first_rank or not rows:
+            return tuple(self._line(row) for row in rows), rows[0].groups if rows else 0
+        picked = [tuple(row[: len(keys)]) for row in rows]
+        found = self._of_groups(picked)
+        return tuple(Line(group, found[group]) for group in picked), rows[0].groups
 
     def _series(self) -> tuple[tuple[Line, ...], int]:
         """By time alone: also the pieces in which nobody called."""
@@ -424,18 +433,18 @@ class _Asked:
 
     def beside(self, lines: Sequence[Line]) -> tuple[Line, ...]:
         """The lines, each with the sum of its group here."""
+        found = self._of_groups([line.group for line in lines])
+        return tuple(line._replace(previous=found.get(line.group, Sum())) for line in lines)
+
+    def _of_groups(self, groups: Sequence[tuple[Any, ...]]) -> Mapping[tuple[Any, ...], Sum]:
+        """The sums of these groups, and maybe of others."""
         facts = self._facts(self._names)
         keys = self._keys(facts)
         query = select(*keys, *_sums_of(facts)).group_by(*self._grouped(keys))
-        for key, values in zip(
-            keys, zip(*(line.group for line in lines), strict=True), strict=True
-        ):
+        for key, values in zip(keys, zip(*groups, strict=True), strict=True):
             query = query.where(key.in_(set(values)))
-        found = {
-            line.group: line.sum
-            for line in (self._line(row) for row in self._connection.execute(query))
-        }
-        return tuple(line._replace(previous=found.get(line.group, Sum())) for line in lines)
+        rows = self._connection.execute(query)
+        return {line.group: line.sum for line in (self._line(row) for row in rows)}
 
     def _line(self, row: Any) -> Line:
         group = list(row[: len(self._question.by)])
