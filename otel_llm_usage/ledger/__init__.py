@@ -1,7 +1,7 @@
 """What was spent: every record in a database, each once, and what can be asked of it."""
 
 from .asking import BadQuestion
-from .door import LedgerError, opened
+from .door import opened
 from .ledger import Ledger
 from .reports import DIMENSIONS, Line, Place, Question, Report, Reports, ScopeSum
 from .upkeep import Repriced, Upkeep
@@ -10,7 +10,6 @@ __all__ = [
     "DIMENSIONS",
     "BadQuestion",
     "Ledger",
-    "LedgerError",
     "Line",
     "Place",
     "Question",

@@ -7,14 +7,10 @@ from contextlib import contextmanager
 from sqlalchemy import inspect
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from ..errors import LLMUsageError
+from ..errors import LedgerError
 from . import schema
 from .database import Database
 from .ledger import Ledger
-
-
-class LedgerError(LLMUsageError):
-    """A ledger can't be read or changed; the message says why, and what to do."""
 
 
 @contextmanager
