@@ -262,7 +262,8 @@ def _missing(total: Sum) -> list[RenderableType]:
 # ------------------------------------------------------------ of a ledger
 
 
-def _plain_table(*columns: Column) -> Table:
+def plain_table(*columns: Column | str) -> Table:
+    """A table with few lines."""
     return Table(*columns, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
 
 
@@ -313,7 +314,7 @@ class ReportTable:
         heads += ["change"] if beside else []
         heads += [] if brief else ["saved", "wasted"]
         asked = report.question.by
-        made = _plain_table(
+        made = plain_table(
             *(Column(_HEADS.get(field, field), overflow="fold") for field in asked),
             *_numbers(*heads),
         )
@@ -369,7 +370,7 @@ def _unsure(total: Sum) -> Iterator[RenderableType]:
 
 def scopes(listed: Iterable["ScopeSum"]) -> Table:
     """Usage scopes, one in a row."""
-    made = _plain_table(
+    made = plain_table(
         Column("scope", overflow="fold"),
         Column("began", no_wrap=True),
         *_numbers("minutes", "calls", "failed", "tokens", "cost"),
@@ -412,7 +413,7 @@ def compared(told: Comparison) -> Table:
         ("cost of a call", lambda one: "-" if one.usd_per_call is None else usd(one.usd_per_call)),
         ("cost", lambda one: _amount(one.total_usd, one.known_usd)),
     )
-    made = _plain_table(Column(""), *_numbers(name(told.a.model), name(told.b.model)))
+    made = plain_table(Column(""), *_numbers(name(told.a.model), name(told.b.model)))
     for head, of in rows:
         made.add_row(head, of(told.a), of(told.b))
     made.rows[-1].end_section = True
@@ -438,7 +439,7 @@ def _assumed(words: Iterable[str]) -> str:
 def instead(told: WhatIf) -> Table:
     """What calls have cost, and would have cost."""
     where = " ".join(filter(None, (told.model, told.tier, told.provider)))
-    made = _plain_table(*_numbers("calls", "cost", f"on {name(where)}", "difference", "left out"))
+    made = plain_table(*_numbers("calls", "cost", f"on {name(where)}", "difference", "left out"))
     difference = told.difference_usd
     made.add_row(
         f"{told.calls:,}",
@@ -459,7 +460,7 @@ def instead(told: WhatIf) -> Table:
 
 def repriced(found: Mapping[str, "Repriced"]) -> Table:
     """What other prices change, by model."""
-    made = _plain_table(
+    made = plain_table(
         Column("model", overflow="fold"),
         *_numbers("records", "changed", "before", "after", "difference"),
     )

@@ -73,7 +73,7 @@ class Habit:
         """Answers to what was asked within `CACHED_FOR` of the one before."""
         self.reasoning_pico = 0
         self.wasted: dict[str, Sum] = {}
-        """By status, what was paid for calls that did not come to their end."""
+        """By status, those that did not come to their end and were paid for."""
         self.unpriced_tokens = 0
         self.reasons: Counter[str] = Counter()
         self.waited_for = 0
@@ -113,7 +113,7 @@ class Habit:
             self.reasons.update(cost.reasons)
             if len(self._unseen) < _EXAMPLES:
                 self._unseen.append(record.id)
-        if record.status != "ok":
+        if record.status != "ok" and pico:
             self.wasted.setdefault(record.status, Sum()).add(record)
             _keep(self._lost, pico, record.id)
         for elsewhere in self.smaller.values():

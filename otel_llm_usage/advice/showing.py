@@ -59,7 +59,7 @@ def _finding(number: int, one: Finding) -> Iterator[RenderableType]:
         ("examples", ", ".join(one.examples)),
     ):
         if text:
-            made = Table.grid(Column(width=12), Column(overflow="fold"), padding=(0, 0))
+            made = Table.grid(Column(width=13), Column(overflow="fold"), padding=(0, 0))
             made.add_row(Text(f"   {head}", "dim"), Text(text))
             yield made
 

@@ -1,6 +1,7 @@
 """The terminal door: `otel-llm-usage`."""
 
 import importlib
+from keyword import iskeyword
 from typing import Any
 
 import click
@@ -15,6 +16,7 @@ _COMMANDS = {
     "standin": "running",
     "notifications": "running",
     "prices": "prices",
+    "estimate": "estimating",
     "report": "reports",
     "top": "reports",
     "scopes": "reports",
@@ -22,6 +24,9 @@ _COMMANDS = {
     "compare": "comparing",
     "what-if": "comparing",
     "advise": "advising",
+    "reconcile": "reconciling",
+    "export": "exchanging",
+    "import": "exchanging",
     "reprice": "upkeep",
     "purge": "upkeep",
     "anonymise": "upkeep",
@@ -39,7 +44,8 @@ class _Group(click.Group):
         if module is None:
             return None
         found = importlib.import_module(f".{module}", __name__)
-        command: click.Command = getattr(found, cmd_name.replace("-", "_"))
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(found, f"{name}_" if iskeyword(name) else name)
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -47,6 +53,10 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except LLMUsageError as error:
+            raise click.ClickException(str(error)) from None
+        except BrokenPipeError:
+            raise  # nobody reads on, as in `| head`: click ends quietly
+        except OSError as error:
             raise click.ClickException(str(error)) from None
 
 
