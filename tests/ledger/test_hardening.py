@@ -247,15 +247,19 @@ def test_records_tell_their_scopes(ledger):
 
 
 _READS = """
-import resource, sys
+import pathlib, sys
 from otel_llm_usage.ledger import Ledger
+def resident():
+    return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
 ledger = Ledger(sys.argv[1], journal=sys.argv[2])
-def most():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-reading = iter(ledger.records())
-next(reading)
-before = most()
-print(sum(1 for _ in reading) + 1, most() - before)
+ledger.migrate()
+before = most = resident()
+count = 0
+for _ in ledger.records():
+    if count % 5_000 == 0:
+        most = max(most, resident())
+    count += 1
+print(count, most - before)
 ledger.close()
 """
 
