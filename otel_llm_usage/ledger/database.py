@@ -83,6 +83,7 @@ class Database:
                     connect_args={
                         "application_name": "otel-llm-usage",
                         "connect_timeout": 5,
+                        "client_encoding": "utf8",  # whatever the server's default is
                         # a pooler in between may go on with another connection of the server's
                         "prepare_threshold": None,
                     },

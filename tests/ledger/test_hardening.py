@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from otel_llm_usage import guard
@@ -235,6 +236,18 @@ def test_a_number_beyond_64_bits_is_counted_and_said_once(ledger, caplog):
     assert [one.usage and one.usage.input for one in ledger.records()] == [2**63 - 1] * 2 + [None]
     assert guard.errors["ledger.clamped"] == 2
     assert caplog.text.count("beyond 64 bits") == 1
+
+
+def test_a_text_is_kept_whatever_encoding_the_database_takes_by_default(postgres, tmp_path):
+    place = postgres.database()
+    with psycopg.connect(place, autocommit=True) as connection:
+        name = place.rpartition("/")[2]
+        connection.execute(f"ALTER DATABASE {name} SET client_encoding = 'LATIN1'")
+    ledger = Ledger(place, journal=tmp_path)
+    ledger(PLAIN._replace(agent="é€漢"))
+    ledger.flush()
+    assert [one.agent for one in ledger.records()] == ["é€漢"]
+    ledger.close()
 
 
 # ------------------------------------------------------------ reading
