@@ -89,6 +89,16 @@ def report(options: argparse.Namespace) -> None:
     for name in ("stream, usage asked", "stream, usage hidden"):
         plain, caller = (found[f"{name}: {part}"] / EVENTS for part in ("plain", "caller"))
         print(f"  {name:26} {caller:6.1f} µs  an event (plain {plain:.0f} µs)")
+    for how, said in (("busy", "in a loop without a pause"), ("paced", "with 2 ms before each")):
+        print(f"what a ledger in SQLite adds to a call of OpenAI {said} (95 of 100 between):")
+        added = elsewhere("--part", f"ledger-{how}", "--ledger-rounds", str(options.ledger_rounds))
+        for name, what in (
+            ("caller", "of the caller's computing"),
+            ("clock", "of the caller's time"),
+            ("all", "with what threads of ours do"),
+        ):
+            middle, low, high = measures.between(added[name])
+            print(f"  {what:28} {middle:6.1f} µs  ({low:.1f} to {high:.1f})")
     best, median = measures.start_up()
     print(f"import and instrument(): best {best:.0f} ms, median {median:.0f} ms")
     at_once, with_prices = measures.held()
@@ -116,14 +126,22 @@ def main() -> None:
     parser.add_argument("--number", type=int, default=180)
     parser.add_argument("--processes", type=int, default=5)
     parser.add_argument("--calls", type=int, default=100_000, help="for growth; 0 leaves it out")
+    parser.add_argument("--ledger-rounds", type=int, default=60)
     parser.add_argument(
-        "--part", choices=("calls", "growth-plain", "growth-ours"), help="for itself"
+        "--part",
+        choices=("calls", "ledger-busy", "ledger-paced", "growth-plain", "growth-ours"),
+        help="for itself",
     )
     options = parser.parse_args()
     if options.part is None:
         report(options)
     elif options.part == "calls":
         print(json.dumps(calls(options.rounds, options.number)))
+    elif options.part.startswith("ledger"):
+        clients = Clients()
+        number, pause = (2_000, 0.0) if options.part == "ledger-busy" else (400, 0.002)
+        print(json.dumps(measures.ledger(clients.chat, number, options.ledger_rounds, pause)))
+        clients.close()
     else:
         instrumented = options.part == "growth-ours"
         print(json.dumps(measures.growth(instrumented, options.calls, options.calls // 10)))
