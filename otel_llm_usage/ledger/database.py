@@ -203,11 +203,11 @@ def _checked_file(file: str | None) -> str:
 
 def _make_private(file: Path) -> None:
     """See that a new file is for nobody else, and with it those that SQLite puts beside it."""
-    if file.exists():
-        return
     # not in its place: to close a file that SQLite has open gives up all the locks that it holds
     new = file.with_name(f".{file.name[:100]}.{uuid.uuid4().hex}")
     with suppress(OSError):  # SQLite will say what is wrong
+        if file.exists():
+            return
         os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         try:
             os.link(new, file)

@@ -1,12 +1,15 @@
 """What is hard on a ledger: others in its folder, other versions, forks at a bad moment, tables that are gone."""
 
 import json
+import os
 import shutil
 import signal
+import socket
 import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -459,6 +462,141 @@ def test_that_a_database_is_away_is_said_again_and_again(tmp_path, monkeypatch, 
         ledger.writer._asked_again = 0.0
     ledger.close()
     assert caplog.text.count("cannot be written") >= 2
+
+
+# ------------------------------------------------------------ servers that refuse
+
+
+@pytest.fixture
+def admin(postgres):
+    """Runs statements in a database, and says its address to somebody else."""
+    place = postgres.database()
+
+    def run(*statements):
+        with psycopg.connect(place, autocommit=True) as connection:
+            for statement in ("SET default_transaction_read_only = off", *statements):
+                connection.execute(statement)
+
+    run.place, run.name = place, place.rpartition("/")[2]
+    run.role = f"r{run.name}"
+    run(f"CREATE ROLE {run.role} LOGIN")
+    yield run
+    # a role is of the whole server
+    run(f"DROP OWNED BY {run.role}", f"DROP ROLE {run.role}")
+
+
+_REFUSALS = {
+    "read-only": (
+        "ALTER DATABASE {name} SET default_transaction_read_only = on",
+        "ALTER DATABASE {name} SET default_transaction_read_only = off",
+        "read-only transaction",
+    ),
+    "no right to insert": (
+        "GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}",
+        "GRANT INSERT ON llm_usage, llm_usage_scope TO {role}",
+        "permission denied",
+    ),
+    "no connections": (
+        "ALTER DATABASE {name} CONNECTION LIMIT 0",
+        "ALTER DATABASE {name} CONNECTION LIMIT -1",
+        "too many connections",
+    ),
+    "no login": (
+        "ALTER ROLE {role} NOLOGIN",
+        "ALTER ROLE {role} LOGIN",
+        "not permitted to log in",
+    ),
+}
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("what", list(_REFUSALS))
+def test_what_a_server_refuses_waits_until_it_does_not(admin, tmp_path, caplog, what):
+    first = Ledger(admin.place, journal=tmp_path / "first")
+    first.migrate()
+    first.close()
+    refuse, allow, said = (text.format(**vars(admin)) for text in _REFUSALS[what])
+    if what != "no right to insert":
+        admin(f"GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA public TO {admin.role}")
+    admin(refuse)
+    ledger = Ledger(admin.place.replace("tests@", f"{admin.role}@"), journal=tmp_path)
+    ledger(record("1"))
+    ledger.flush()
+    assert said in caplog.text
+    assert len(list(ledger.folder.glob("*.journal"))) == 1
+    admin(
+        allow,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        f"WHERE datname = '{admin.name}' AND pid <> pg_backend_pid()",
+    )
+    ledger.writer._asked_again = 0.0
+    ledger.flush()
+    # a role that may not make tables is enough, once they are there
+    assert ids(ledger) == Counter("1")
+    ledger.close()
+
+
+def test_each_search_path_has_a_ledger_of_its_own(admin, tmp_path):
+    admin("CREATE SCHEMA one", "CREATE SCHEMA two")
+    for name in ("one", "two"):
+        place = f"{admin.place}?options=-csearch_path%3D{name}"
+        ledger = Ledger(place, journal=tmp_path)
+        ledger(record(name))
+        ledger.flush()
+        assert ids(ledger) == Counter([name])
+        ledger.close()
+
+
+@pytest.fixture
+def pooled(postgres, tmp_path):
+    """The address of a database behind a pooler that gives out connections for a transaction."""
+    program = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin")
+    if program is None:
+        pytest.skip("not installed: pgbouncer (apt-get install pgbouncer)")
+    place = postgres.database()
+    name = place.rpartition("/")[2]
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    settings = tmp_path / "pgbouncer.ini"
+    settings.write_text(
+        f"[databases]\n{name} = host=127.0.0.1 port={postgres.port} user=tests\n"
+        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+        "auth_type = any\npool_mode = transaction\ndefault_pool_size = 2\n"
+    )
+    user = {"user": "nobody"} if os.getuid() == 0 else {}  # it does not run as root
+    with settings.open() as given, subprocess.Popen(
+        [program, "/dev/stdin"], stdin=given, stderr=subprocess.DEVNULL, **user
+    ) as process:  # fmt: skip
+        yield f"postgresql://tests@127.0.0.1:{port}/{name}"
+        process.kill()
+
+
+def test_many_share_few_connections_behind_a_pooler(pooled, tmp_path):
+    def reached():
+        try:
+            psycopg.connect(pooled).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    until(reached)
+    ledgers = [Ledger(pooled, journal=tmp_path / f"{name}") for name in range(4)]
+
+    def work(place):
+        for number in range(60):
+            ledgers[place](record(f"{place}-{number}")._replace(scopes=(f"{place}",)))
+            if number % 10 == 0:
+                ledgers[place].flush()
+        ledgers[place].close()
+
+    threads = [threading.Thread(target=work, args=(place,)) for place in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    after = Ledger(pooled, journal=tmp_path / "after")
+    assert ids(after) == Counter(f"{place}-{number}" for place in range(4) for number in range(60))
+    after.close()
 
 
 # ------------------------------------------------------------ the first process of a container
