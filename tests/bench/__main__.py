@@ -89,9 +89,12 @@ def report(options: argparse.Namespace) -> None:
     for name in ("stream, usage asked", "stream, usage hidden"):
         plain, caller = (found[f"{name}: {part}"] / EVENTS for part in ("plain", "caller"))
         print(f"  {name:26} {caller:6.1f} µs  an event (plain {plain:.0f} µs)")
-    for how, said in (("busy", "in a loop without a pause"), ("paced", "with 2 ms before each")):
-        print(f"what a ledger in SQLite adds to a call of OpenAI {said} (95 of 100 between):")
-        added = elsewhere("--part", f"ledger-{how}", "--ledger-rounds", str(options.ledger_rounds))
+    for how, said in (
+        ("loop", "in a loop with nothing else"),
+        ("calls", "of OpenAI without a pause"),
+    ):
+        print(f"what a ledger in SQLite adds to a call {said} (95 of 100 drawings between):")
+        added = elsewhere("--part", f"ledger-{how}")
         for name, what in (
             ("caller", "of the caller's computing"),
             ("clock", "of the caller's time"),
@@ -126,10 +129,9 @@ def main() -> None:
     parser.add_argument("--number", type=int, default=180)
     parser.add_argument("--processes", type=int, default=5)
     parser.add_argument("--calls", type=int, default=100_000, help="for growth; 0 leaves it out")
-    parser.add_argument("--ledger-rounds", type=int, default=60)
     parser.add_argument(
         "--part",
-        choices=("calls", "ledger-busy", "ledger-paced", "growth-plain", "growth-ours"),
+        choices=("calls", "ledger-loop", "ledger-calls", "growth-plain", "growth-ours"),
         help="for itself",
     )
     options = parser.parse_args()
@@ -137,10 +139,11 @@ def main() -> None:
         report(options)
     elif options.part == "calls":
         print(json.dumps(calls(options.rounds, options.number)))
-    elif options.part.startswith("ledger"):
+    elif options.part == "ledger-loop":
+        print(json.dumps(measures.ledger_in_a_loop(1_000)))
+    elif options.part == "ledger-calls":
         clients = Clients()
-        number, pause = (2_000, 0.0) if options.part == "ledger-busy" else (400, 0.002)
-        print(json.dumps(measures.ledger(clients.chat, number, options.ledger_rounds, pause)))
+        print(json.dumps(measures.ledger(clients.chat, 2_000, 60)))
         clients.close()
     else:
         instrumented = options.part == "growth-ours"

@@ -103,47 +103,58 @@ def paired(action: Callable[[], None], number: int, rounds: int, **options: Any)
     return Paired(median(plain), median(caller), median(everything))
 
 
-def ledger(
-    action: Callable[[], None], number: int, rounds: int, pause: float
-) -> dict[str, list[float]]:
-    """Microseconds that a ledger in SQLite adds to one action, in each round.
+Added = dict[str, list[float]]
+"""Microseconds that a ledger in SQLite adds to one call, in each round, by whose they are."""
 
-    The same instrumentation with and without it, in turn, in blocks that last longer than what its
-    thread waits between two batches. `caller` is what he computes, `clock` the time that passes for him,
-    also where threads of ours have Python's lock, and `all` what the process computes until all is written.
-    `pause`: seconds in which he does nothing, before each action.
+
+def ledger(action: Callable[[], None], number: int, rounds: int) -> Added:
+    """The same instrumentation with and without it around real calls without a pause, in turn.
+
+    The blocks last longer than what its thread waits between two batches. `caller` is what he computes,
+    `clock` the time that passes for him, also where threads of ours have Python's lock, and `all` what the
+    process computes until all is written.
     """
-    added: dict[str, list[float]] = {"caller": [], "clock": [], "all": []}
+    with _kept() as runtime:
+        return _in_turn(action, number, rounds, runtime)
+
+
+def ledger_in_a_loop(rounds: int) -> Added:
+    """The same where nothing but our wrappers runs: what they take for a call, with and without it."""
+    with _kept() as runtime:
+        _, ours = _bare(runtime)
+        return _in_turn(ours, 180, rounds, runtime)
+
+
+@contextmanager
+def _kept() -> Iterator[Runtime]:
     with (
         tempfile.TemporaryDirectory() as folder,
         watched("never", ledger=Path(folder) / "usage.db") as runtime,
     ):
-        ours = runtime.meter._sinks
-        others = tuple(one for one in ours if one[0] != "ledger")
-        assert len(others) == len(ours) - 1
-        for place in range(rounds + 1):
-            found: dict[bool, dict[str, float]] = {}
-            for kept in (True, False) if place % 2 else (False, True):
-                runtime.meter._sinks = ours if kept else others
-                found[kept] = _spent(action, number, pause, runtime)
-            if place:  # in the first one everything is new
-                for name, values in added.items():
-                    values.append(found[True][name] - found[False][name])
+        yield runtime
+
+
+def _in_turn(action: Callable[[], None], number: int, rounds: int, runtime: Runtime) -> Added:
+    added: Added = {"caller": [], "clock": [], "all": []}
+    ours = runtime.meter._sinks
+    others = tuple(one for one in ours if one[0] != "ledger")
+    assert len(others) == len(ours) - 1
+    for place in range(rounds + 1):
+        found: dict[bool, dict[str, float]] = {}
+        for kept in (True, False) if place % 2 else (False, True):
+            runtime.meter._sinks = ours if kept else others
+            found[kept] = _spent(action, number, runtime)
+        if place:  # in the first one everything is new
+            for name, values in added.items():
+                values.append(found[True][name] - found[False][name])
     return added
 
 
-def _spent(
-    action: Callable[[], None], number: int, pause: float, runtime: Runtime
-) -> dict[str, float]:
-    gc.collect()
-    process, thread, clock = time.process_time(), 0.0, 0.0
+def _spent(action: Callable[[], None], number: int, runtime: Runtime) -> dict[str, float]:
+    process, thread, clock = time.process_time(), time.thread_time(), time.perf_counter()
     for _ in range(number):
-        if pause:
-            time.sleep(pause)
-        begun, computed = time.perf_counter(), time.thread_time()
         action()
-        thread += time.thread_time() - computed
-        clock += time.perf_counter() - begun
+    thread, clock = time.thread_time() - thread, time.perf_counter() - clock
     runtime.flush()
     spent = {"caller": thread, "clock": clock, "all": time.process_time() - process}
     return {name: each / number * 1e6 for name, each in spent.items()}
@@ -204,27 +215,31 @@ def in_a_loop(
 
     `inside`: a block around all of the calls.
     """
-    asked = FinalRequestOptions.construct(
-        method="post", url="/chat/completions", json_data={"model": "gpt-4.1", "messages": []}
-    )
     with watched(**options) as runtime:
-        wrappers = {
-            seam.path.rpartition(".")[2]: seam.wrapper
-            for seam in runtime.engine.states
-            if seam.module == "openai._base_client" and not seam.path.startswith("Async")
-        }
-        wrapped = {
-            name: wrapt.FunctionWrapper(vars(_Base)[name], wrapper)
-            for name, wrapper in wrappers.items()
-        }
-        plain, ours = type("OpenAI", (_Base,), {})(), type("OpenAI", (_Base,), wrapped)()
         best = []
-        for client in (plain, ours):
-            action = partial(client.request, None, asked)
+        for action in _bare(runtime):
             with inside():
                 action()
                 best.append(min(timed(action, 180, runtime.flush)[0] for _ in range(rounds * 5)))
     return best[1] - best[0]
+
+
+def _bare(runtime: Runtime) -> tuple[Callable[[], None], Callable[[], None]]:
+    """A call of nothing, and the same inside our wrappers."""
+    asked = FinalRequestOptions.construct(
+        method="post", url="/chat/completions", json_data={"model": "gpt-4.1", "messages": []}
+    )
+    wrappers = {
+        seam.path.rpartition(".")[2]: seam.wrapper
+        for seam in runtime.engine.states
+        if seam.module == "openai._base_client" and not seam.path.startswith("Async")
+    }
+    wrapped = {
+        name: wrapt.FunctionWrapper(vars(_Base)[name], wrapper)
+        for name, wrapper in wrappers.items()
+    }
+    plain, ours = type("OpenAI", (_Base,), {})(), type("OpenAI", (_Base,), wrapped)()
+    return partial(plain.request, None, asked), partial(ours.request, None, asked)
 
 
 @contextmanager
