@@ -36,6 +36,9 @@ JSON = frozenset(
 _OWN = {"call_type": "call_type", "user": "user_id", "session": "session_id", "team": "team"}
 """Labels that have columns of their own."""
 
+GIVEN = "import"
+"""The card of a record whose cost somebody else has said."""
+
 _MICRO = 10**6
 _NO_USAGE = Usage()
 _encoded = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
