@@ -4,6 +4,7 @@ from ._version import __version__
 from .budgets import Budget
 from .comparison import Comparison, ModelFigures, Timing, WhatIf
 from .errors import ConfigurationError, LLMUsageError, MissingExtra
+from .estimation import Estimate
 from .manual import record_usage, register_extractor
 from .records import (
     BudgetStatus,
@@ -15,7 +16,7 @@ from .records import (
     Request,
     Usage,
 )
-from .runtime import Runtime, instrument, price, uninstrument
+from .runtime import Runtime, estimate, instrument, price, uninstrument
 from .scope import agent, attribute
 from .streaming import stream_with_usage
 from .sums import Group, Sum
@@ -40,6 +41,7 @@ __all__ = [
     "ConfigurationError",
     "Cost",
     "CostLine",
+    "Estimate",
     "Group",
     "LLMUsageError",
     "MissingExtra",
@@ -59,6 +61,7 @@ __all__ = [
     "attribute",
     "close_tracker",
     "current_usage",
+    "estimate",
     "get_or_create_tracker",
     "instrument",
     "price",

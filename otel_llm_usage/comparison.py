@@ -266,26 +266,13 @@ def _names(name: str, platform: str, model: str) -> bool:
 # ------------------------------------------------------------ elsewhere
 
 
-def _reading(record: Record) -> Reading:
-    """What the answer said was billed."""
-    return Reading(
-        usage=record.usage,
-        units=record.units,
-        model=record.response_model,
-        tier=record.tier,
-        region=record.region,
-        entry=record.entry,
-        notes=record.notes,
-    )
-
-
 def _asked_then(record: Record, catalogue: Catalogue) -> "Question":
     """Under which vendor, tier and region the answer was priced."""
     catalogue.warm()
     # only after the table is loaded, see `Catalogue`
     from .prices.compiler import question  # noqa: PLC0415
 
-    return question(record.request, _reading(record), record.time)
+    return question(record.request, record.reading, record.time)
 
 
 class _Seller(NamedTuple):
@@ -448,7 +435,7 @@ class _Elsewhere:
             region=region,
         )
         # the region stands in the request alone: one in the other model's name wins
-        return request, _reading(record)._replace(
+        return request, record.reading._replace(
             model=self._model or record.response_model, tier=tier, region=None
         )
 

@@ -91,6 +91,8 @@ _OUTPUT = slice(KINDS.index("output"), len(KINDS))
 _CACHE_READ = slice(KINDS.index("cache_read"), KINDS.index("cache_write"))
 _CACHE_WRITE = slice(KINDS.index("cache_write"), KINDS.index("output"))
 INPUT_KINDS: tuple[str, ...] = KINDS[_INPUT]
+CACHE_READ_KINDS: tuple[str, ...] = KINDS[_CACHE_READ]
+CACHE_WRITE_KINDS: tuple[str, ...] = KINDS[_CACHE_WRITE]
 OUTPUT_KINDS: tuple[str, ...] = KINDS[_OUTPUT]
 
 
@@ -216,6 +218,9 @@ class Cost(NamedTuple):
     """The price table is older than the user allows."""
     notes: tuple[str, ...] = ()
     """What in the usage contradicted itself and was priced all the same, see `Reading.notes`."""
+    saved_pico: int = 0
+    """Pico-dollars that caches have saved: what their tokens cost less than plain input. Negative where
+    writing cost more than reading saved."""
 
     @property
     def total(self) -> Decimal | None:
@@ -325,6 +330,19 @@ class Record(NamedTuple):
     def later_entry(self) -> bool:
         """Whether it is another billed entry of an answer that has a record already."""
         return self.id[32:33] == "-"  # "<32 digits>-1"
+
+    @property
+    def reading(self) -> Reading:
+        """What the answer said was billed."""
+        return Reading(
+            usage=self.usage,
+            units=self.units,
+            model=self.response_model,
+            tier=self.tier,
+            region=self.region,
+            entry=self.entry,
+            notes=self.notes,
+        )
 
     @property
     def estimated(self) -> bool:

@@ -25,8 +25,10 @@ from .budgets import Budget, MemoryStore, Spending, Store
 from .budgets.stores import MovingStore
 from .callers import Callers
 from .errors import ConfigurationError
+from .estimation import Estimate, Learner, Ratios
+from .estimation import estimate as estimated
 from .meter import Meter
-from .patching import Engine, Meters, Seam, SeamState
+from .patching import Engine, Meters, Seam, SeamState, observation
 from .patching.flushes import Flushes
 from .patching.gaos import Gaos
 from .patching.genai import GoogleGenAI
@@ -69,6 +71,8 @@ class Runtime:
         self.add_sinks(sinks)
         self._is_child = False
         self.prices = PriceLibrary(settings)
+        self.ratios = _ratios(settings)
+        self.learner: Learner | None = None
         with ExitStack() as undo:
             self._assemble(undo, tracer_provider, meter_provider, registry)
             undo.pop_all()
@@ -154,6 +158,9 @@ class Runtime:
             self._mounted.enter_context(_ending_well())
             if self.settings.durability == "sync":
                 self._mounted.enter_context(backlog.counting.at_once())
+        if self.ratios is not None:
+            self.learner = Learner(self.ratios)
+            self._mounted.enter_context(_learning(self.learner))
         baggage.share(self.settings.baggage)
         self._mounted.callback(baggage.share, ())
         self._mounted.callback(by_default(self.metrics.registry, self.settings.metrics_token))
@@ -286,6 +293,8 @@ class Runtime:
         self.meter.wake = self._wake
         self.ended = False
         self._is_child = True
+        if self.ratios is not None:
+            self.ratios.disown()
         if self._port is not None:
             self._port.renew()
 
@@ -419,6 +428,7 @@ def instrument(
     ledger: str | os.PathLike[str] | None = None,
     ledger_journal: str | os.PathLike[str] | None = None,
     durability: Literal["interval", "sync"] | None = None,
+    estimate_learning: str | os.PathLike[str] | None = None,
     threads: bool | None = None,
     budgets: Sequence[Budget | Mapping[str, Any]] | None = None,
     otlp: bool | None = None,
@@ -461,6 +471,7 @@ def instrument(
         "ledger": None if ledger is None else os.fspath(ledger),
         "ledger_journal": None if ledger_journal is None else os.fspath(ledger_journal),
         "durability": durability,
+        "estimate_learning": None if estimate_learning is None else os.fspath(estimate_learning),
         "threads": threads,
         "budgets": budgets,
         "otlp": otlp,
@@ -541,6 +552,41 @@ def price(
     return _added([price_now(asked, reading, moment) for reading in readings or (Reading(),)])
 
 
+def estimate(
+    model: str,
+    contents: Any,
+    *,
+    system: Any = None,
+    tools: Any = None,
+    max_output_tokens: int | None = None,
+    provider: str | None = None,
+    service_tier: str | None = None,
+) -> Estimate:
+    """What a call would use and cost, before it is made; nothing is asked of anybody.
+
+    `contents` is what the SDK's method is given: a text, OpenAI's `messages` or `input`, Anthropic's
+    `messages`, Gemini's `contents`, a list of texts for embeddings; or a whole request as a dict
+    (`{"messages": [...], "tools": [...], "max_tokens": 500}`). `system` is the system prompt, the
+    instructions or the system instruction. Without `max_output_tokens`, here or in the request, there
+    is no `max_usd`. `provider` says who sells it (`azure`, `vertex`, `groq`…), where that is not
+    whose model it is; `service_tier` the tier, such as `batch`.
+
+    A model that nobody knows is counted, and has no price: `reasons` says so. `ConfigurationError` where
+    an argument can't be meant, or nothing is asked.
+    """
+    return estimated(
+        _library().catalogue,
+        _runtime.ratios if _runtime is not None else _default_ratios(),
+        model,
+        contents,
+        system=system,
+        tools=tools,
+        max_output_tokens=max_output_tokens,
+        provider=provider,
+        service_tier=service_tier,
+    )
+
+
 def price_now(request: Request, reading: Reading, at: float) -> Cost:
     """See `Pricer`: with the prices of now."""
     return _library().price(request, reading, at)
@@ -563,6 +609,41 @@ def _default_prices() -> PriceLibrary:
         if _default is None:
             _default = PriceLibrary(load({}))
         return _default
+
+
+def _ratios(settings: Settings) -> Ratios | None:
+    """What calls teach about tokens, if that is kept."""
+    path = settings.estimate_learning
+    if path is None:
+        return None
+    if not Path(path).resolve().parent.is_dir():
+        raise ConfigurationError(
+            f"estimate_learning={path!r}: there is no such folder; make it first"
+        )
+    return Ratios(path)
+
+
+_given: list[Ratios | None] = []
+
+
+def _default_ratios() -> Ratios | None:
+    """Those of the settings, in a process that only estimates."""
+    with _lock:
+        if not _given:
+            _given.append(_ratios(load({})))
+        return _given[0]
+
+
+@contextmanager
+def _learning(learner: Learner) -> Iterator[None]:
+    """In the block, calls teach how their models count tokens."""
+    observation.learner = learner.heed
+    try:
+        yield
+    finally:
+        observation.learner = None
+        backlog.counting.finish()  # what is being learned now
+        learner.save()
 
 
 def _moment(at: Any) -> float:
@@ -728,6 +809,8 @@ def _at_exit() -> None:
     backlog.close()
     if not runtime.ended:
         runtime.ended = True
+        if runtime.learner is not None:
+            runtime.learner.save()
         # the last push of what we started; providers of the application end by themselves
         guard.call("close", runtime.telemetry.shutdown)
         guard.call("close", runtime._spending.close)

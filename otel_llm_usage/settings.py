@@ -85,6 +85,8 @@ class Settings:
     """The folder for records that wait while the ledger's database is away."""
     durability: Literal["interval", "sync"] = "interval"
     """`interval`: records are on the disk within a second; `sync`: before their call returns."""
+    estimate_learning: str | None = None
+    """The JSON file of what calls teach about how models count tokens; `None`: learn nothing."""
     threads: bool = True
     """Carry who pays into threads and thread pools."""
     otlp: bool = True
@@ -146,6 +148,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "ledger": str,
     "ledger_journal": str,
     "durability": str,
+    "estimate_learning": str,
     "threads": _boolean,
     "otlp": _boolean,
 }
@@ -284,7 +287,7 @@ def _from_file(path: Path) -> dict[str, Any]:
     if "prices" in document:
         names = _texts("prices", document["prices"])
         document["prices"] = [str(path.parent / name) for name in names]
-    for name in ("price_data", "ledger", "ledger_journal"):
+    for name in ("price_data", "ledger", "ledger_journal", "estimate_learning"):
         said = document.get(name)
         if isinstance(said, str) and "://" not in said:
             document[name] = str(path.parent / said)
@@ -423,6 +426,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "ledger": (str, type(None)),
     "ledger_journal": (str, type(None)),
     "durability": (str,),
+    "estimate_learning": (str, type(None)),
     "threads": (bool,),
     "otlp": (bool,),
 }

@@ -5,7 +5,7 @@ that share call type, agent, provider, model and operation. Of more groups than 
 takes the rest.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -63,21 +63,28 @@ class Sum:
         "billed",
         "calls",
         "embedding_tokens",
+        "estimated",
+        "estimated_pico",
         "failures",
         "longest",
         "missing",
         "pico",
+        "records",
+        "saved_pico",
         "seconds",
         "shortest",
         "successes",
         "timed",
         "tokens",
         "unpriced",
+        "wasted_pico",
     )
 
     def __init__(self) -> None:
         self.calls = 0
         """Requests to providers; several billed entries of one answer are one."""
+        self.records = 0
+        """The same, with each billed entry of an answer."""
         self.successes = 0
         self.failures = 0
         """Requests that failed, and streams that broke off."""
@@ -95,6 +102,14 @@ class Sum:
         """Records of which at least a part has no known price: their dollars are not in the sum."""
         self.missing = 0
         """Calls that may have been billed, and of which nobody said how many tokens."""
+        self.saved_pico = 0
+        """Pico-dollars that caches have saved, see `Cost.saved_pico`."""
+        self.wasted_pico = 0
+        """Pico-dollars of calls that failed, broke off or were left early."""
+        self.estimated = 0
+        """Records whose token counts are our estimate."""
+        self.estimated_pico = 0
+        """Pico-dollars of these."""
         self.seconds = 0.0
         """All durations together."""
         self.shortest: float | None = None
@@ -107,9 +122,17 @@ class Sum:
         if record.usage is not None:
             self._add_tokens(record.usage, record.operation)
         cost = record.cost
+        self.records += 1
         if cost.incomplete:
             self.unpriced += 1
-        self.pico += cost.known_pico
+        pico = cost.known_pico
+        self.pico += pico
+        self.saved_pico += cost.saved_pico
+        if record.status != "ok":
+            self.wasted_pico += pico
+        if record.usage_source == "estimated":
+            self.estimated += 1
+            self.estimated_pico += pico
         if record.later_entry:
             return
         self.calls += 1
@@ -155,6 +178,18 @@ class Sum:
         made.merge(self)
         made.merge(other)
         return made
+
+    def without(self, parts: Iterable["Sum"]) -> "Sum":
+        """What is left of this one without some of its parts; its shortest and longest call are not known."""
+        left = self + Sum()
+        for part in parts:
+            for name in (*_COUNTS, "seconds", "timed"):
+                setattr(left, name, getattr(left, name) - getattr(part, name))
+            left.tokens = [
+                mine - theirs for mine, theirs in zip(left.tokens, part.tokens, strict=True)
+            ]
+        left.shortest = left.longest = None
+        return left
 
     def __repr__(self) -> str:
         return f"<Sum of {self.calls} calls: {self.total_tokens} tokens, {self.cost_text}>"
@@ -202,6 +237,21 @@ class Sum:
         return dollars(self.pico)
 
     @property
+    def saved_usd(self) -> Decimal:
+        """US dollars that caches have saved; negative where writing them cost more."""
+        return dollars(self.saved_pico)
+
+    @property
+    def wasted_usd(self) -> Decimal:
+        """US dollars of calls that failed, broke off or were left early."""
+        return dollars(self.wasted_pico)
+
+    @property
+    def estimated_usd(self) -> Decimal:
+        """US dollars of records whose token counts are our estimate."""
+        return dollars(self.estimated_pico)
+
+    @property
     def cost_text(self) -> str:
         """The cost for people: `$0.0123`, or `at least $0.0123 (1 unpriced)`."""
         shown = f"${self.known_cost_usd:f}"
@@ -242,6 +292,10 @@ class Sum:
             "known_cost_usd": as_text(self.known_cost_usd),
             "unpriced": self.unpriced,
             "missing_usage": self.missing,
+            "saved_usd": as_text(self.saved_usd),
+            "wasted_usd": as_text(self.wasted_usd),
+            "estimated": self.estimated,
+            "estimated_usd": as_text(self.estimated_usd),
             "seconds": self.seconds,
             "average_seconds": self.average_seconds,
             "shortest_seconds": self.shortest,
@@ -253,6 +307,7 @@ class Sum:
 
 _COUNTS = (
     "calls",
+    "records",
     "successes",
     "failures",
     "aborted",
@@ -261,6 +316,10 @@ _COUNTS = (
     "pico",
     "unpriced",
     "missing",
+    "saved_pico",
+    "wasted_pico",
+    "estimated",
+    "estimated_pico",
 )
 
 

@@ -1,5 +1,19 @@
-"""What was spent: every record in a database, each once."""
+"""What was spent: every record in a database, each once, and what can be asked of it."""
 
+from .asking import BadQuestion
 from .ledger import Ledger
+from .reports import DIMENSIONS, Line, Place, Question, Report, Reports
+from .upkeep import Repriced, Upkeep
 
-__all__ = ["Ledger"]
+__all__ = [
+    "DIMENSIONS",
+    "BadQuestion",
+    "Ledger",
+    "Line",
+    "Place",
+    "Question",
+    "Report",
+    "Reports",
+    "Repriced",
+    "Upkeep",
+]

@@ -19,8 +19,8 @@ from ..errors import ConfigurationError, LLMUsageError, MissingExtra
 
 BUSY = 30.0
 """Seconds that a writer of an SQLite file waits for the others."""
-_ADVISORY = 0x6C6C6D75
-"""What PostgreSQL's writers agree on while one of them changes the schema ("llmu")."""
+ADVISORY = 0x6C6C6D75
+"""What PostgreSQL's writers share, and whoever changes what is there has alone ("llmu")."""
 
 
 def parse(place: str | os.PathLike[str]) -> URL:
@@ -170,10 +170,10 @@ class Database:
 
     @contextmanager
     def changing(self) -> Iterator[Connection]:
-        """A transaction that changes the schema, one process at a time."""
+        """A transaction that changes the schema, or what is there: nobody else writes meanwhile."""
         with self.writing() as connection:
             if not self.is_sqlite:
-                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY})")
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({ADVISORY})")
             yield connection
 
     def forget(self) -> None:

@@ -20,7 +20,7 @@ COLUMNS = (
     "status", "http_status", "error_type", "error_message", "calls",
     *KINDS,
     "units", "usage_source", "estimated_kinds",
-    "cost_status", "cost_pico", "known_pico", "cost_lines", "cost_reasons", "cost_assumed",
+    "cost_status", "cost_pico", "known_pico", "saved_pico", "cost_lines", "cost_reasons", "cost_assumed",
     "catalogue_version", "card", "price_stale",
     "response_id", "entry", "finish_reasons", "duration", "time_to_first_chunk",
     "trace_id", "span_id", "notes",
@@ -64,13 +64,29 @@ def row_of(record: Record, service: str) -> Row:
         _json({sku: _quantity(count) for sku, count in record.units.items()})
         if record.units else None,
         record.usage_source, _json(record.estimated_kinds),
-        cost.status, pico, cost.known_pico if pico is None else pico,
+        cost.status, pico, cost.known_pico if pico is None else pico, cost.saved_pico,
         _json(_by_sku(cost.priced_lines)), _json(cost.reasons), _json(cost.assumed),
         cost.catalogue_version, cost.card, cost.stale,
         record.response_id, record.entry, _json(record.finish_reasons),
         _micro(record.duration), _micro(record.time_to_first_chunk),
         record.trace_id, record.span_id, _json(record.notes),
     )  # fmt: skip
+
+
+def price_columns(cost: Cost) -> dict[str, Any]:
+    """The columns that say what a record cost, as SQLAlchemy takes them: with lists and mappings."""
+    return {
+        "cost_status": cost.status,
+        "cost_pico": clean(cost.pico),
+        "known_pico": clean(cost.known_pico),
+        "saved_pico": clean(cost.saved_pico),
+        "cost_lines": _by_sku(cost.priced_lines) or None,
+        "cost_reasons": list(cost.reasons) or None,
+        "cost_assumed": list(cost.assumed) or None,
+        "catalogue_version": cost.catalogue_version,
+        "card": cost.card,
+        "price_stale": cost.stale,
+    }
 
 
 _PLAIN = frozenset({type(None), bool, int, float, str})
@@ -85,10 +101,15 @@ def plain(row: Row) -> Row:
 
 def cleaned(row: Row) -> Row:
     """The row as every database takes it: without what is no text, and without numbers beyond 64 bits."""
-    return tuple(
-        _cleaned_json(value) if name in JSON else clean(value)
-        for name, value in zip(COLUMNS, row, strict=True)
-    )
+    return tuple(_cleaned(name, value) for name, value in zip(COLUMNS, row, strict=True))
+
+
+def _cleaned(name: str, value: Any) -> Any:
+    if name in JSON:
+        return _cleaned_json(value)
+    if name in KINDS and beyond(value):
+        return _MOST_TOKENS
+    return clean(value)
 
 
 def clean(value: Any) -> Any:
@@ -106,6 +127,8 @@ def beyond(value: Any) -> bool:
 
 
 _MOST = 2**63 - 1
+_MOST_TOKENS = 2**53
+"""More than anybody was ever billed, and a thousand of them can be added up in 64 bits."""
 
 
 def _cleaned_json(value: Any) -> Any:
@@ -188,6 +211,7 @@ def _cost(kept: Mapping[str, Any], quantities: Mapping[str, int | Decimal]) -> C
         card=kept["card"],
         stale=bool(kept["price_stale"]),
         notes=tuple(kept["notes"] or ()),
+        saved_pico=kept["saved_pico"] or 0,
     )
 
 

@@ -1,13 +1,15 @@
-"""Rows into a database: each once, in batches, whatever is sent twice."""
+"""Rows into a database: each once, in batches, whatever is sent twice; and into the sums."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
-from .database import Database
+from .database import ADVISORY, Database
 from .journal import Kept
 from .rows import COLUMNS, Row
+from .schema import ALL_SUMS, days, half_hours, people
+from .totals import add_from
 
 _NAMES = ", ".join(f'"{name}"' for name in COLUMNS)
 
@@ -26,9 +28,14 @@ def write(database: Database, rows: Sequence[Kept]) -> None:
 def _into_sqlite(connection: Connection, rows: list[Row], scopes: list[tuple[str, str]]) -> None:
     marks = ", ".join("?" * len(COLUMNS))
     if rows:
+        last = connection.exec_driver_sql("SELECT coalesce(max(rowid), 0) FROM llm_usage").scalar()
         connection.exec_driver_sql(
             f"INSERT INTO llm_usage ({_NAMES}) VALUES ({marks}) ON CONFLICT DO NOTHING", rows
         )
+        for table in ALL_SUMS:
+            # nobody else writes meanwhile: what is behind the last one is new
+            source = f"llm_usage WHERE rowid > {last}"
+            connection.execute(text(add_from(source, table, sqlite=True)))
     if scopes:
         connection.exec_driver_sql(
             "INSERT INTO llm_usage_scope (scope, record) VALUES (?, ?) ON CONFLICT DO NOTHING",
@@ -38,21 +45,35 @@ def _into_sqlite(connection: Connection, rows: list[Row], scopes: list[tuple[str
 
 def _into_postgres(connection: Connection, rows: list[Row], scopes: list[tuple[str, str]]) -> None:
     """By COPY into a table of this connection, and from there: COPY itself knows no conflicts."""
-    tables: tuple[tuple[str, str, Sequence[Row]], ...] = (
-        ("llm_usage", _NAMES, rows),
-        ("llm_usage_scope", "scope, record", scopes),
+    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock_shared({ADVISORY})")
+    if scopes:
+        _copy(connection, "llm_usage_scope", "scope, record", scopes)
+        connection.exec_driver_sql(
+            "INSERT INTO llm_usage_scope (scope, record) SELECT scope, record "
+            "FROM llm_usage_scope_incoming ORDER BY scope, record ON CONFLICT DO NOTHING"
+        )
+    if rows:
+        _copy(connection, "llm_usage", _NAMES, rows)
+        # last, for others wait for the sums of this moment until this has ended
+        connection.execute(_FRESH)
+
+
+def _copy(connection: Connection, table: str, names: str, rows: Sequence[Row]) -> None:
+    incoming = f"{table}_incoming"
+    connection.exec_driver_sql(
+        f"CREATE TEMPORARY TABLE IF NOT EXISTS {incoming} (LIKE {table}) ON COMMIT DELETE ROWS"
     )
-    for table, names, values in tables:
-        if not values:
-            continue
-        incoming = f"{table}_incoming"
-        connection.exec_driver_sql(
-            f"CREATE TEMPORARY TABLE IF NOT EXISTS {incoming} (LIKE {table}) ON COMMIT DELETE ROWS"
-        )
-        cursor: Any = connection.connection.cursor()
-        with cursor, cursor.copy(f"COPY {incoming} ({names}) FROM STDIN") as copy:
-            for one in values:
-                copy.write_row(one)
-        connection.exec_driver_sql(
-            f"INSERT INTO {table} ({names}) SELECT {names} FROM {incoming} ON CONFLICT DO NOTHING"
-        )
+    cursor: Any = connection.connection.cursor()
+    with cursor, cursor.copy(f"COPY {incoming} ({names}) FROM STDIN") as copy:
+        for one in rows:
+            copy.write_row(one)
+
+
+_FRESH = text(
+    f"WITH fresh AS (INSERT INTO llm_usage ({_NAMES}) SELECT {_NAMES} FROM llm_usage_incoming "
+    f"ORDER BY id ON CONFLICT DO NOTHING RETURNING *), "
+    f"of_half_hours AS ({add_from('fresh', half_hours, sqlite=False)}), "
+    f"of_days AS ({add_from('fresh', days, sqlite=False)}) "
+    f"{add_from('fresh', people, sqlite=False)}"
+)
+"""Only what was not there is added to the sums."""

@@ -35,6 +35,10 @@ waiting: set[UnderWay] = set()
 """Requests that have no answer yet; settled at shutdown."""
 
 
+learner: Callable[[Request, tuple[Reading, ...], Callable[[], bytes | None]], None] | None = None
+"""Who is told what was sent, and what was billed for it, of answers that came whole."""
+
+
 class Meters(NamedTuple):
     """What the seams are given: where calls begin, and what the user chose."""
 
@@ -140,7 +144,11 @@ class Answer:
             return outcome._replace(source="bad", reason="bad_usage")
         known = [reading for reading in readings if reading.usage is not None or reading.units]
         if finished or (how == "eof" and not self._events):
-            return outcome if known else outcome._replace(source="missing", reason="no_usage")
+            if not known:
+                return outcome._replace(source="missing", reason="no_usage")
+            if learner is not None:
+                guard.call("estimates", learner, self.call.request, readings, self._asked)
+            return outcome
         if known and all(_both_sides(reading.usage) for reading in known):
             return outcome._replace(source="reported" if _final(known) else "partial")
         return self._unfinished(outcome, readings)

@@ -6,7 +6,22 @@ from fractions import Fraction
 from itertools import compress
 from typing import NamedTuple
 
-from ..records import KINDS, PICO, Cost, CostStatus, PricedLine, Reading, Usage
+from ..records import (
+    CACHE_READ_KINDS,
+    CACHE_WRITE_KINDS,
+    KINDS,
+    PICO,
+    Cost,
+    CostStatus,
+    PricedLine,
+    Reading,
+    Usage,
+)
+
+_UNCACHED = {
+    kind: KINDS.index(kind.replace("cache_read", "input")) for kind in CACHE_READ_KINDS
+} | dict.fromkeys(CACHE_WRITE_KINDS, 0)
+"""Which kind the tokens of a cache would have been without it."""
 
 _TOOL_USE = KINDS.index("input_tool_use")
 _INPUTS = KINDS.index("output")
@@ -73,7 +88,7 @@ class Card(NamedTuple):
             reasons = _unread(notes)
         if self.reason:
             return self._unknown(reading, reasons, stale)
-        total, derived = 0, False
+        total, saved, derived = 0, 0, False
         rates, scale, assumed = self.rates, self.scale, self.assumed
         if usage is not None and not self.prepaid:
             if not (self.free or (usage[0] is not None and usage[_INPUTS] is not None)):
@@ -99,6 +114,10 @@ class Card(NamedTuple):
                 if by_factor:
                     derived = True
                 total += pico
+                if kind in _UNCACHED:
+                    plain = rates[_UNCACHED[kind]]
+                    if plain is not None:
+                        saved += _rounded(quantity * plain.pico, scale) - pico
                 lines.append(_line(PricedLine, (kind, quantity, pico, source)))
         if units or "requests" in self.units:
             assumed += self._add_units(reading, rates, lines, reasons)
@@ -123,6 +142,7 @@ class Card(NamedTuple):
             self.label,
             stale,
             notes,
+            saved,
         )
 
     def _is_said(self, usage: Usage | None, reading: Reading) -> bool:

@@ -15,6 +15,7 @@ from otel_llm_usage import (
     Comparison,
     Cost,
     CostLine,
+    Estimate,
     Record,
     Runtime,
     Timing,
@@ -23,6 +24,7 @@ from otel_llm_usage import (
     WhatIf,
     agent,
     current_usage,
+    estimate,
     instrument,
     price,
     stream_with_usage,
@@ -78,6 +80,9 @@ assert_type(runtime.budgets(), tuple[BudgetStatus, ...])
 cost = price({"prompt_tokens": 1}, provider="openai", model="gpt-5", at=date(2026, 11, 20))
 cost = price("{}", provider="openai", at=datetime.now(UTC), request={}, response={})
 assert_type(cost.lines, tuple[CostLine, ...])
+guess = estimate("gpt-5", [{"role": "user", "content": "hi"}], system="", max_output_tokens=10)
+assert_type(guess, Estimate)
+assert_type(guess.max_usd, Decimal | None)
 assert_type(current_usage(), UsageScope | None)
 
 
