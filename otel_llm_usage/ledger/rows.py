@@ -104,10 +104,15 @@ def plain(row: Row) -> Row:
 
 def cleaned(row: Row) -> Row:
     """The row as every database takes it: without what is no text, and without numbers beyond 64 bits."""
-    return tuple(
-        _cleaned_json(value) if name in JSON else clean(value)
-        for name, value in zip(COLUMNS, row, strict=True)
-    )
+    return tuple(_cleaned(name, value) for name, value in zip(COLUMNS, row, strict=True))
+
+
+def _cleaned(name: str, value: Any) -> Any:
+    if name in JSON:
+        return _cleaned_json(value)
+    if name in KINDS and beyond(value):
+        return _MOST_TOKENS
+    return clean(value)
 
 
 def clean(value: Any) -> Any:
@@ -125,6 +130,8 @@ def beyond(value: Any) -> bool:
 
 
 _MOST = 2**63 - 1
+_MOST_TOKENS = 2**53
+"""More than anybody was ever billed, and a thousand of them can be added up in 64 bits."""
 
 
 def _cleaned_json(value: Any) -> Any:

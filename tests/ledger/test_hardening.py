@@ -237,7 +237,7 @@ def test_a_number_beyond_64_bits_is_counted_and_said_once(ledger, caplog):
         ledger(record(name)._replace(usage=Usage(input=2**80)))
     ledger(record("3"))
     ledger.flush()
-    assert [one.usage and one.usage.input for one in ledger.records()] == [2**63 - 1] * 2 + [None]
+    assert [one.usage and one.usage.input for one in ledger.records()] == [2**53] * 2 + [None]
     assert guard.errors["ledger.clamped"] == 2
     assert caplog.text.count("beyond 64 bits") == 1
 
@@ -494,7 +494,7 @@ _REFUSALS = {
     ),
     "no right to insert": (
         "GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}",
-        "GRANT INSERT ON llm_usage, llm_usage_scope TO {role}",
+        "GRANT INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO {role}",
         "permission denied",
     ),
     "no connections": (
@@ -518,7 +518,7 @@ def test_what_a_server_refuses_waits_until_it_does_not(admin, tmp_path, caplog, 
     first.close()
     refuse, allow, said = (text.format(**vars(admin)) for text in _REFUSALS[what])
     if what != "no right to insert":
-        admin(f"GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA public TO {admin.role}")
+        admin(f"GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO {admin.role}")
     admin(refuse)
     ledger = Ledger(admin.place.replace("tests@", f"{admin.role}@"), journal=tmp_path)
     ledger(record("1"))
