@@ -6,9 +6,10 @@ from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from typing import Any, Literal, NamedTuple
 
 from ..errors import ConfigurationError
+from ..ledger.rows import GIVEN
 from ..prices import Catalogue
 from ..providers.hosts import NAMED, Host
-from ..records import KINDS, PICO, Cost, Reading, Record, Request, Usage
+from ..records import KINDS, LARGEST, PICO, Cost, Reading, Record, Request, Usage
 from ..rowfiles import word
 from .raw import Unfit
 
@@ -59,7 +60,6 @@ LABEL = "label."
 
 _DISJOINT = frozenset({"candidates_token_count"})
 """Counts of the output without what was thought, besides those that are named as ours."""
-_LARGEST = 2**53
 _MOST_DOLLARS = 9_000_000  # of pico-dollars, 64 bits hold no more
 _ENDPOINTS = {"anthropic": "messages", "google": "generate_content"}
 _FAILED = frozenset({"error", "failed", "failure", "false", "0"})
@@ -138,9 +138,7 @@ class Foreign:
             reading = Reading(usage, model=model, tier=tier)
             bill = self._catalogue.price(request, reading, at)
         else:
-            bill = Cost(
-                "priced", int((cost * PICO).to_integral_value(ROUND_HALF_EVEN)), card="import"
-            )
+            bill = Cost("priced", int((cost * PICO).to_integral_value(ROUND_HALF_EVEN)), card=GIVEN)
             notes = (*notes, "cost_given")
         failed = str(said.get("status", "")).strip().lower() in _FAILED
         labels = {name: _word(said, name) for name in ("call_type", "user", "session", "team")}
@@ -281,7 +279,7 @@ def _number(value: Any, name: str) -> Decimal | None:
         found = Decimal(str(text)) if isinstance(text, float) else Decimal(text)
     except (InvalidOperation, TypeError, ValueError):
         raise Unfit(f"{name} is no number") from None
-    if isinstance(value, bool) or not found.is_finite() or found < 0 or found > _LARGEST:
+    if isinstance(value, bool) or not found.is_finite() or found < 0 or found > LARGEST:
         raise Unfit(f"{name} is no number of this kind")
     return found
 

@@ -11,7 +11,7 @@ from ..ledger import Ledger
 from ..ledger.bulk import REQUIRED, TYPES, read
 from ..ledger.journal import Kept
 from ..ledger.rows import COLUMNS
-from ..records import KINDS
+from ..records import KINDS, LARGEST
 from . import sheets
 from .sheets import Column, Kind, Target
 
@@ -23,7 +23,7 @@ SHEET = (
 """The columns of the ledger, and the scopes of the record."""
 
 _PORTION = 1000
-_MOST, _MOST_TOKENS = 2**63 - 1, 2**53
+_MOST = 2**63 - 1
 """What a database holds, and what can be counted: beyond, the sums of the ledger would not hold it."""
 _WHOLE = re.compile(r"-?[0-9]{1,19}")
 _NAMES = frozenset(column.name for column in SHEET)
@@ -95,7 +95,7 @@ def _value(name: str, value: Any, from_csv: bool) -> Any:
     if kind is int:
         if from_csv and _WHOLE.fullmatch(value):
             value = int(value)
-        most = _MOST_TOKENS if name in KINDS else _MOST
+        most = LARGEST if name in KINDS else _MOST
         if isinstance(value, int) and not isinstance(value, bool) and -most <= value <= most:
             return value
     raise Unfit(f"{name} is not what such a column holds")

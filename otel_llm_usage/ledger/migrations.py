@@ -46,7 +46,7 @@ def _add_sums(connection: Connection) -> None:
 STEPS: Mapping[int, Callable[[Connection], None]] = {2: _add_sums}
 """What leads to each version from the one before it; the first one is made as the newest is."""
 
-NEWEST = 2
+NEWEST = schema.VERSION
 
 
 def migrate(database: Database, package: str) -> None:
