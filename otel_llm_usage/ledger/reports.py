@@ -242,8 +242,10 @@ class Reports:
             .where(*_between(time, question.since, question.until), *_those(question, _of_record))
             .order_by(time, id_)
         )
-        with self._reading() as connection:
-            found = connection.execution_options(yield_per=_PORTION).execute(query)
+        with (
+            self._reading() as connection,
+            connection.execution_options(yield_per=_PORTION).execute(query) as found,
+        ):
             for rows in found.partitions():
                 yield from map(record_of, rows)
 
@@ -263,8 +265,10 @@ class Reports:
             query = query.where(time <= before.time, or_(time < before.time, scope < before.id))
         met: set[str] = set()
         listed: list[ScopeSum] = []
-        with self._reading() as connection:
-            found = connection.execution_options(yield_per=_PORTION).execute(query)
+        with (
+            self._reading() as connection,
+            connection.execution_options(yield_per=_PORTION).execute(query) as found,
+        ):
             for id_, at in found:
                 if id_ in met:
                     continue
