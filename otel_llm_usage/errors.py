@@ -3,6 +3,7 @@
 LLMUsageError
 ├── ConfigurationError      something is set wrongly; raised at start-up, never during a call
 │   └── MissingExtra        … because an optional part is not installed
+├── LedgerError             a ledger can't be read or changed
 └── StatementError          a provider's own record of the usage can't be had, or can't be read
 """
 
@@ -20,6 +21,10 @@ class MissingExtra(ConfigurationError):  # noqa: N818 (it reads as what is wrong
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs an extra: pip install 'otel-llm-usage[{extra}]'")
+
+
+class LedgerError(LLMUsageError):
+    """A ledger can't be read or changed; the message says why, and what to do."""
 
 
 class StatementError(LLMUsageError):

@@ -1,8 +1,9 @@
 """What was spent: every record in a database, each once, and what can be asked of it."""
 
 from .asking import BadQuestion
+from .door import opened
 from .ledger import Ledger
-from .reports import DIMENSIONS, Line, Place, Question, Report, Reports
+from .reports import DIMENSIONS, Line, Place, Question, Report, Reports, ScopeSum
 from .upkeep import Repriced, Upkeep
 
 __all__ = [
@@ -15,5 +16,7 @@ __all__ = [
     "Report",
     "Reports",
     "Repriced",
+    "ScopeSum",
     "Upkeep",
+    "opened",
 ]

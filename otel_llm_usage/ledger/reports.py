@@ -156,6 +156,25 @@ class Place(NamedTuple):
     id: str
 
 
+class ScopeSum(NamedTuple):
+    """A usage scope, and what was used inside."""
+
+    id: str
+    began: datetime
+    """When its first call was sent."""
+    latest: datetime
+    sum: Sum
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON; dollars as text, exact."""
+        return {
+            "id": self.id,
+            "began": _iso(self.began),
+            "latest": _iso(self.latest),
+            **self.sum.to_dict(),
+        }
+
+
 class Reports:
     """Answers questions from a ledger."""
 
@@ -209,6 +228,69 @@ class Reports:
             rows = connection.execute(query).all()
         last = Place(rows[-1].time, rows[-1].id) if len(rows) == question.limit else None
         return [record_of(row) for row in rows], last
+
+    def records(self, question: Question = _ALL) -> Iterator[Record]:
+        """Every record of the question (`since`, `until`, `where`, `scope`), the oldest first.
+
+        Holds few of them in memory, and a transaction open until the end, or until it is closed.
+        """
+        _check(question)
+        time, id_ = schema.records.c.time, schema.records.c.id
+        query = (
+            select(*(schema.records.c[name] for name in COLUMNS))
+            .select_from(_records(question.scope))
+            .where(*_between(time, question.since, question.until), *_those(question, _of_record))
+            .order_by(time, id_)
+        )
+        with (
+            self._reading() as connection,
+            connection.execution_options(yield_per=_PORTION).execute(query) as found,
+        ):
+            for rows in found.partitions():
+                yield from map(record_of, rows)
+
+    def scopes(
+        self, limit: int = 20, *, before: Place | None = None
+    ) -> tuple[list[ScopeSum], Place | None]:
+        """The scopes that were called in last, those first, and where the next page begins, if there may
+        be one."""
+        _check(Question(limit=limit))
+        time, scope = schema.records.c.time, schema.scopes.c.scope
+        query = (
+            select(scope, time)
+            .join_from(schema.records, schema.scopes, schema.scopes.c.record == schema.records.c.id)
+            .order_by(time.desc(), scope.desc())
+        )
+        if before is not None:
+            query = query.where(time <= before.time, or_(time < before.time, scope < before.id))
+        met: set[str] = set()
+        listed: list[ScopeSum] = []
+        with (
+            self._reading() as connection,
+            connection.execution_options(yield_per=_PORTION).execute(query) as found,
+        ):
+            for id_, at in found:
+                if id_ in met:
+                    continue
+                met.add(id_)
+                told = _scope_sum(connection, id_)
+                if calendar.micro(told.latest) == at:  # else it was on an earlier page
+                    listed.append(told)
+                if len(listed) == limit:
+                    return listed, Place(at, id_)
+        return listed, None
+
+
+_PORTION = 1_000
+"""Rows that are read at once."""
+
+
+def _scope_sum(connection: Connection, id: str) -> ScopeSum:
+    time = schema.records.c.time
+    query = select(func.min(time), func.max(time)).select_from(_records(id))
+    began, latest = connection.execute(query).one()
+    total = _Asked(Question(scope=id), connection).total()
+    return ScopeSum(id, calendar.moment(began), calendar.moment(latest), total)
 
 
 # ------------------------------------------------------------ what may be asked
