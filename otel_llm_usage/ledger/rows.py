@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from ..records import KINDS, NOTHING, Cost, PricedLine, Record, Request, Usage
+from ..records import KINDS, LARGEST, NOTHING, Cost, PricedLine, Record, Request, Usage
 
 Row = tuple[Any, ...]
 
@@ -111,7 +111,7 @@ def _cleaned(name: str, value: Any) -> Any:
     if name in JSON:
         return _cleaned_json(value)
     if name in KINDS and beyond(value):
-        return _MOST_TOKENS
+        return LARGEST
     return clean(value)
 
 
@@ -130,8 +130,6 @@ def beyond(value: Any) -> bool:
 
 
 _MOST = 2**63 - 1
-_MOST_TOKENS = 2**53
-"""More than anybody was ever billed, and a thousand of them can be added up in 64 bits."""
 
 
 def _cleaned_json(value: Any) -> Any:
