@@ -198,6 +198,30 @@ def notifications(host: str, port: int) -> None:
             threading.Event().wait()
 
 
+@main.command()
+@click.option("--ledger", help="A file, or postgresql://user@host/name.  [default: the setting]")
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=8130, show_default=True)
+@click.option(
+    "--token-file",
+    type=click.Path(dir_okay=False),
+    help="Holds the bearer token.  [default: OTEL_LLM_USAGE_API_TOKEN]",
+)
+def serve(ledger: str | None, host: str, port: int, token_file: str | None) -> None:
+    """Serve the REST API over a ledger, and a live page of what is spent."""
+    # a web framework that only this command needs
+    from . import api  # noqa: PLC0415
+
+    settings = load({})
+    place = ledger or settings.ledger
+    if place is None:
+        raise click.ClickException(
+            "which ledger? Say --ledger usage.db, or set OTEL_LLM_USAGE_LEDGER"
+        )
+    token = settings.api_token if token_file is None else api.token_in(token_file)
+    api.serve(place, host=host, port=port, token=token, say=click.echo)
+
+
 class _Duration(click.ParamType):  # type: ignore[type-arg]
     name = "duration"
 

@@ -1,13 +1,15 @@
 """What was spent: every record in a database, each once, and what can be asked of it."""
 
 from .asking import BadQuestion
+from .database import DatabaseError
 from .ledger import Ledger
-from .reports import DIMENSIONS, Line, Place, Question, Report, Reports
+from .reports import DIMENSIONS, Line, Place, Question, Report, Reports, ScopeLine
 from .upkeep import Repriced, Upkeep
 
 __all__ = [
     "DIMENSIONS",
     "BadQuestion",
+    "DatabaseError",
     "Ledger",
     "Line",
     "Place",
@@ -15,5 +17,6 @@ __all__ = [
     "Report",
     "Reports",
     "Repriced",
+    "ScopeLine",
     "Upkeep",
 ]

@@ -148,8 +148,19 @@ def _iso(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat()
 
 
+class ScopeLine(NamedTuple):
+    """A usage scope, and what the calls inside came to."""
+
+    id: str
+    began: datetime
+    """When its first call was made."""
+    latest: datetime
+    """When its last call was made."""
+    sum: Sum
+
+
 class Place(NamedTuple):
-    """Where a page of records ends: the time and the id of its last one."""
+    """Where a page of records or scopes ends: the time and the id of its last one."""
 
     time: int
     """Microseconds."""
@@ -209,6 +220,35 @@ class Reports:
             rows = connection.execute(query).all()
         last = Place(rows[-1].time, rows[-1].id) if len(rows) == question.limit else None
         return [record_of(row) for row in rows], last
+
+    def scopes(
+        self, limit: int = 100, *, before: Place | None = None
+    ) -> tuple[list[ScopeLine], Place | None]:
+        """The scopes, the one with the latest call first, and where the next page begins, if there may
+        be one."""
+        _check(Question(limit=limit))
+        scopes, records = schema.scopes, schema.records
+        first, last = func.min(records.c.time), func.max(records.c.time)
+        query = (
+            select(scopes.c.scope, first.label("first"), last.label("last"))
+            .join(records, scopes.c.record == records.c.id)
+            .group_by(scopes.c.scope)
+            .order_by(last.desc(), scopes.c.scope.desc())
+            .limit(limit)
+        )
+        if before is not None:
+            earlier = or_(last < before.time, scopes.c.scope < before.id)
+            query = query.having(and_(last <= before.time, earlier))
+        with self._reading() as connection:
+            rows = connection.execute(query).all()
+            sums = _of_scopes(connection, [row.scope for row in rows])
+        end = Place(rows[-1].last, rows[-1].scope) if len(rows) == limit else None
+        return [
+            ScopeLine(
+                row.scope, calendar.moment(row.first), calendar.moment(row.last), sums[row.scope]
+            )
+            for row in rows
+        ], end
 
 
 # ------------------------------------------------------------ what may be asked
@@ -540,6 +580,22 @@ def _sums_of(facts: FromClause) -> list[ColumnElement[Any]]:
         func.min(c.shortest).label("sum_shortest"),
         func.max(c.longest).label("sum_longest"),
     ]
+
+
+def _of_scopes(connection: Connection, ids: Sequence[str]) -> dict[str, Sum]:
+    scopes, records = schema.scopes, schema.records
+    facts = (
+        select(
+            scopes.c.scope,
+            *(records.c[name] for name in schema.FATE),
+            *(literal_column(OF_A_RECORD[name]).label(name) for name in _BASE),
+        )
+        .select_from(scopes.join(records, scopes.c.record == records.c.id))
+        .where(scopes.c.scope.in_(ids))
+        .subquery()
+    )
+    query = select(facts.c.scope, *_sums_of(facts)).group_by(facts.c.scope)
+    return {row.scope: _sum_of(row) for row in connection.execute(query)}
 
 
 def _together(lines: Sequence[Line]) -> Sum:
