@@ -123,11 +123,12 @@ class House:
         """What has happened within a day, from the sums alone; `None` if the ledger is away."""
         now = datetime.now(UTC)
         # whole slots of the sums: no record is read
-        since = now.replace(minute=now.minute // 30 * 30, second=0, microsecond=0)
+        slot = now.replace(minute=now.minute // 30 * 30, second=0, microsecond=0)
+        since = slot - timedelta(days=1)
         found: list[dict[str, Any]] = []
 
         def look() -> Response:
-            report = Reports(self.ledger()).report(Question(since - timedelta(days=1)))
+            report = Reports(self.ledger()).report(Question(since))
             told = report.to_dict()["total"]
             found.append({"calls": told["calls"], "total_tokens": told["total_tokens"]})
             found[0] |= {"known_cost_usd": told["known_cost_usd"], "since": since.isoformat()}
@@ -179,9 +180,7 @@ class Door:
             response = await self.answer(request, method)
         except Problem as problem:
             response = problem.response()
-        for name, value in _SECURITY.items():
-            response.headers.setdefault(name, value)
-        response.headers.setdefault("Cache-Control", "no-store")
+        secured(response)
         if request.method == "HEAD":
             response.body = b""
         await response(scope, receive, send)
@@ -189,6 +188,14 @@ class Door:
     async def answer(self, request: Request, method: str) -> Response:
         """The answer to a request that may be made."""
         raise NotImplementedError
+
+
+def secured(response: Response) -> Response:
+    """The answer, with what browsers are told of it."""
+    for name, value in _SECURITY.items():
+        response.headers.setdefault(name, value)
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response
 
 
 def not_allowed(methods: tuple[str, ...]) -> Problem:

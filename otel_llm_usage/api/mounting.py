@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from . import page
 from .endpoints import OPERATIONS
-from .house import Description, Events, File, House, Metrics, Operations, Place
+from .house import Description, Events, File, House, Metrics, Operations, Place, secured
 from .problems import Problem
 
 
@@ -48,4 +48,5 @@ def _routes(house: House) -> list[Route]:
 
 
 async def _missing(request: Request, error: Exception) -> Response:
-    return Problem(HTTPStatus.NOT_FOUND, "there is nothing here: see /openapi.json").response()
+    problem = Problem(HTTPStatus.NOT_FOUND, "there is nothing here: see openapi.json")
+    return secured(problem.response())
