@@ -116,7 +116,6 @@ const cost = (sum) => (unknown(sum) ? "no price" : `${sum.unpriced ? "≥ " : ""
 const costExactly = (sum) => `${sum.unpriced ? "at least " : ""}${exact(sum.known_cost_usd)}`;
 const word = (name) => name.replaceAll("_", " ");
 const heading = (name) => word(name).replace(/^./, (letter) => letter.toUpperCase());
-const tick = new Intl.NumberFormat("en", { style: "currency", currency: "USD", maximumSignificantDigits: 3 });
 const many = (count, one, more = `${one}s`) => `${counted.format(count)} ${count === 1 ? one : more}`;
 
 function moment(value, bucket) {
@@ -374,8 +373,8 @@ function draw(id, starts, parts, bucket) {
       padding: [10, 4, 0, 0],
       scales: { x: { time: true, range: [x[0], x.at(-1) + width] }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.06 : 1] } },
       axes: [
-        { ...axis, grid: { show: false }, splits: (plot) => some(x, plot.width / 74), values: (_, ticks) => ticks.map((one) => brief(one, bucket)) },
-        { ...axis, size: 62, values: (_, ticks) => ticks.map((one) => tick.format(one)), space: 34 },
+        { ...axis, size: 32, grid: { show: false }, splits: (plot) => some(x, plot.width / 74), values: (_, ticks) => ticks.map((one) => brief(one, bucket)) },
+        { ...axis, size: 62, values: (_, ticks) => dollars(ticks), space: 34 },
       ],
       series: [
         {},
@@ -388,6 +387,11 @@ function draw(id, starts, parts, bucket) {
     place,
   );
   place.append(tip);
+}
+
+function dollars(ticks) {
+  const places = Math.max(...ticks.map((one) => (String(Number(one.toPrecision(3))).split(".")[1] || "").length));
+  return ticks.map((one) => `$${one.toLocaleString("en", { minimumFractionDigits: places, maximumFractionDigits: places })}`);
 }
 
 // some of them, at the same distance, and not more than there is room for
@@ -470,13 +474,14 @@ function show(found) {
   shown = found;
   figures(found);
   warnings(found);
-  overTimeChart(found);
-  burnChart(found);
   kinds(found);
   at("of-group").hidden = ["agent", "model", "user"].includes(state.group);
   if (!at("of-group").hidden) breakdown("of-group", state.group, found.by[state.group]);
   for (const name of ["agent", "model", "user"]) breakdown(`of-${name}`, name, found.by[name]);
   latest(found);
+  // last, for they take the room that is left
+  overTimeChart(found);
+  burnChart(found);
   document.body.dataset.ready = "yes";
   if (Date.now() - announced > 30000) {
     announced = Date.now();
