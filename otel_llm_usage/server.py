@@ -138,12 +138,7 @@ class Endpoint:
 
     def _allowed(self, authorization: str) -> bool:
         token = self.token
-        if token is None:
-            return True
-        scheme, _, given = authorization.partition(" ")
-        # header bytes come as latin-1; in constant time, so that nobody can guess letter by letter
-        right = hmac.compare_digest(given.strip().encode("latin-1", "replace"), token.encode())
-        return right and scheme.lower() == "bearer"
+        return token is None or bears(authorization, token)
 
     def _metrics(self, headers: Mapping[str, str]) -> Answer:
         encode, content_type = choose_encoder(headers.get("accept", ""))
@@ -153,6 +148,14 @@ class Endpoint:
             body = gzip.compress(body, 5, mtime=0)
             answer_headers.append(("Content-Encoding", "gzip"))
         return Answer(HTTPStatus.OK, tuple(answer_headers), body)
+
+
+def bears(authorization: str, token: str) -> bool:
+    """Whether a header `Authorization` presents this bearer token."""
+    scheme, _, given = authorization.partition(" ")
+    # header bytes come as latin-1; in constant time, so that nobody can guess letter by letter
+    right = hmac.compare_digest(given.strip().encode("latin-1", "replace"), token.encode())
+    return right and scheme.lower() == "bearer"
 
 
 def _text(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> Answer:
@@ -188,7 +191,7 @@ class MetricsServer:
     def start(self) -> "MetricsServer":
         """Open the port; `ConfigurationError` if that can't be."""
         self._server = self._bound()
-        if self._endpoint.token is None and not _is_loopback(self._server.server_address[0]):
+        if self._endpoint.token is None and not is_loopback(self._server.server_address[0]):
             logger.warning(
                 "/metrics on %s is open to everybody who reaches this machine: set metrics_token, "
                 "or bind it to 127.0.0.1",
@@ -452,7 +455,8 @@ async def _send(answer: Answer, method: str, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"" if method == "HEAD" else answer.body})
 
 
-def _is_loopback(address: str | bytes | bytearray) -> bool:
+def is_loopback(address: str | bytes | bytearray) -> bool:
+    """Whether only this machine can reach this address."""
     return ipaddress.ip_address(str(address).partition("%")[0]).is_loopback
 
 

@@ -75,6 +75,8 @@ class Settings:
     """The port of `/metrics`; 0 takes a free one, `None` opens none."""
     metrics_token: str | None = field(default=None, repr=False)
     """Bearer token that a scrape must present."""
+    api_token: str | None = field(default=None, repr=False)
+    """Bearer token that whoever asks `otel-llm-usage serve` must present."""
     budgets: tuple[Budget, ...] = ()
     """What may be spent in a period, and when to say so."""
     application: str | None = None
@@ -144,6 +146,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "metrics_host": str,
     "metrics_port": _port,
     "metrics_token": str,
+    "api_token": str,
     "application": str,
     "ledger": str,
     "ledger_journal": str,
@@ -342,7 +345,8 @@ def _checked(settings: Settings) -> Settings:
     _check_hosts(settings)
     _check_names(settings)
     _check_numbers(settings)
-    _check_token(settings.metrics_token)
+    for name in ("metrics_token", "api_token"):
+        check_token(name, getattr(settings, name))
     return settings
 
 
@@ -408,14 +412,14 @@ def _check_numbers(settings: Settings) -> None:
 _LAST_PORT = 65535
 
 
-def _check_token(token: str | None) -> None:
-    """The token itself is not shown."""
+def check_token(name: str, token: str | None) -> None:
+    """`ConfigurationError` if nobody could present it; the token itself is not shown."""
     if token is None:
         return
     if not token or any(letter.isspace() or not letter.isprintable() for letter in token):
         raise ConfigurationError(
-            "metrics_token is empty, or has a space or a control character in it: no scrape could "
-            "present it. Choose another one, or leave it out"
+            f"{name} is empty, or has a space or a control character in it: nobody could present it. "
+            "Choose another one, or leave it out"
         )
 
 
@@ -434,6 +438,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "metrics_host": (str,),
     "metrics_port": (int, type(None)),
     "metrics_token": (str, type(None)),
+    "api_token": (str, type(None)),
     "price_data": (str, type(None)),
     "application": (str, type(None)),
     "ledger": (str, type(None)),

@@ -24,6 +24,7 @@ _COMMANDS = {
     "compare": "comparing",
     "what-if": "comparing",
     "advise": "advising",
+    "serve": "serving",
     "reconcile": "reconciling",
     "export": "exchanging",
     "import": "exchanging",

@@ -12,10 +12,19 @@ from typing import Any
 import sqlalchemy
 from sqlalchemy import Connection, Engine, event, make_url
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    IntegrityError,
+    OperationalError,
+    SQLAlchemyError,
+)
 from sqlalchemy.pool import NullPool
 
 from ..errors import ConfigurationError, LLMUsageError, MissingExtra
+
+DatabaseError = SQLAlchemyError
+"""What reading and writing raise where the database is away, locked or refuses."""
 
 BUSY = 30.0
 """Seconds that a writer of an SQLite file waits for the others."""

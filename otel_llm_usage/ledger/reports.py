@@ -149,7 +149,7 @@ def _iso(moment: datetime | None) -> str | None:
 
 
 class Place(NamedTuple):
-    """Where a page of records ends: the time and the id of its last one."""
+    """Where a page of records or scopes ends: the time and the id of its last one."""
 
     time: int
     """Microseconds."""
