@@ -186,7 +186,9 @@ def _total(kind: str, lines: Sequence[Line]) -> Total:
             key = (line.model, line.kind)
             apart[key] = apart.get(key, Decimal(0)) + line.residual
     differ = sum((abs(residual) for residual in apart.values()), Decimal(0))
-    return Total(kind, ours, theirs, float(differ / theirs) if theirs else float(bool(differ)))
+    # no share of what they owe, after a refund
+    ratio = float(differ / theirs) if theirs > 0 else float(bool(differ))
+    return Total(kind, ours, theirs, ratio)
 
 
 # ------------------------------------------------------------ one beside the other
