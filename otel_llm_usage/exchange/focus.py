@@ -209,7 +209,7 @@ def _row(group: _Group, quantity: Decimal, pico: int, billing_account: str) -> l
     tokens = group.sku in KINDS
     meter = f"{group.sku.replace('_', ' ').capitalize()}{' tokens' if tokens else ''}"
     priced = _EXACT.divide(quantity, _MILLION) if tokens else quantity
-    price = _exact(Fraction(pico) / Fraction(priced) / 10**12)
+    price = _exact(Fraction(pico) / Fraction(priced) / 10**12) if priced else None
     sku = f"{group.platform}/{group.model}/{group.sku}"
     month = group.day.replace(day=1)
     unit = "Tokens" if tokens else "Requests" if group.price is None else "Units"

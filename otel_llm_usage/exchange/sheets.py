@@ -103,7 +103,8 @@ def unquoted(cell: str) -> str:
 @contextmanager
 def _csv(file: BinaryIO, columns: Sequence[Column]) -> Iterator[Write]:
     text = io.TextIOWrapper(file, "utf-8", "replace", newline="", write_through=True)
-    lines = csv.writer(text, lineterminator="\n")
+    # as RFC 4180 has it; and Python quotes a "\r" only where lines end with one
+    lines = csv.writer(text, lineterminator="\r\n")
     lines.writerow([column.name for column in columns])
 
     def cell(value: Any, column: Column) -> Any:

@@ -238,7 +238,9 @@ def test_an_export_is_one_state_of_the_ledger(tmp_path):
     ledger.close()
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+49 30", "-1", "@sum", "\tx", "'=1", "''x", "'x", "a=b"])
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+49 30", "-1", "@sum", "\tx", "'=1", "''x", "'x", "a=b", "a\rb", "\r\n"]
+)
 def test_a_csv_runs_nothing_in_a_spreadsheet_and_comes_back_as_it_was(tmp_path, text):
     ledger = Ledger(tmp_path / "usage.db")
     ledger(ODD._replace(agent=text, labels={"user": text, "call_type": "c", "more": text}))
