@@ -130,6 +130,8 @@ def _parquet(file: BinaryIO, columns: Sequence[Column]) -> Iterator[Write]:
     with parquet.writer(file, columns) as put:
 
         def write(rows: Sequence[Sequence[Any]]) -> None:
+            if not rows:
+                return
             put(
                 [
                     [

@@ -200,9 +200,8 @@ def compare(
     """The days from `since` until `until`, which is not in them. `now`: in the zone of the days."""
     sold = SOLD[statement.provider]
     mine = [one for one in own if (one.vendor, one.platform) in sold]
-    of_theirs = {one.model for one in statement.used} | {
-        one.model for one in statement.charged or ()
-    }
+    of_theirs = {one.model for one in statement.used if one.quantity}
+    of_theirs |= {one.model for one in statement.charged or () if one.usd}
     of_theirs.discard("")
     called = _matched({one.model for one in mine}, of_theirs)
     settled = now.date() - timedelta(days=SETTLED_AFTER - 1)

@@ -283,3 +283,10 @@ def test_an_application_may_count_with_few_digits(ledger, llm_standin):
         costs = [record.cost_usd for record in ledger.records()]
     assert sum(row["BilledCost"] for row in found) == llm_standin.ledger.usd() == sum(costs)
     assert sum(row["ConsumedQuantity"] for row in found) == sum(llm_standin.ledger.usage().values())
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_where_nothing_is_charged_there_are_no_rows(ledger, tmp_path, form):
+    ledger(record(1, Cost("unpriced"), Usage(input=3)))
+    done = export_focus(ledger, tmp_path / f"focus.{form}")
+    assert (done.rows, len(done.left_out)) == (0, 1)

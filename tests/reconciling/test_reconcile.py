@@ -396,3 +396,10 @@ def test_a_cost_without_an_amount_is_none(books):
     page = {"data": [{"start_time": 0, "results": [result]}], "has_more": False}
     books.standin.reply(page, match="/organization/costs")
     assert books.reconcile().dollars == ()
+
+
+def test_a_model_of_which_nothing_was_used_is_not_told():
+    day = datetime.date(2026, 3, 1)
+    now = datetime.datetime(2026, 4, 1, tzinfo=datetime.UTC)
+    nothing = Statement("openai", charged=(Charged(day, "gpt-5", Decimal(0)),))
+    assert compare([], nothing, day, day + DAY, now=now).only_theirs == ()
