@@ -5,6 +5,7 @@ Record by record, at the prices of the time of each, with few of them in memory 
 
 from collections.abc import Callable, Iterator, Mapping
 
+from . import guard
 from .comparison import Compared, Comparison, Elsewhere, WhatIf, is_named, is_of
 from .ledger import Question, Reports, Repriced
 from .ledger.reports import MOST_LINES
@@ -82,17 +83,21 @@ def reprice(
     """What `Upkeep.reprice` would change, by model, the dearest first; nothing is written."""
     found: dict[str, Repriced] = {}
     for record in passing(reports, question, progress):
-        if record.cost.status == "not_billed" or record.cost.card == GIVEN:
+        if (
+            record.cost.status == "not_billed"
+            or record.cost.card == GIVEN
+            or (record.usage is None and not record.units)
+        ):
             continue
-        if record.usage is None and not record.units:
-            continue
-        cost = price(record.request, record.reading, record.time)
+        said = guard.call("reprice", price, record.request, record.reading, record.time)
+        cost = record.cost if said is None else said
         told = found.get(record.model, Repriced(0, 0, 0, 0))
         found[record.model] = Repriced(
             told.records + 1,
             told.changed + (price_columns(record.cost) != price_columns(cost)),
             told.before_pico + record.cost.known_pico,
             told.after_pico + cost.known_pico,
+            told.failed + (said is None),
         )
     return dict(sorted(found.items(), key=lambda one: (-one[1].before_pico, one[0])))
 

@@ -144,7 +144,7 @@ class Sum:
             self.failures += 1
         if cost.status != "not_billed":
             self.billed += 1
-        if record.usage is None and not record.units and cost.incomplete:
+        if cost.incomplete and not record.units and not _says_any(record.usage):
             self.missing += 1
         if record.duration is not None:
             self._add_seconds(record.duration, record.duration, record.duration, 1)
@@ -321,6 +321,11 @@ _COUNTS = (
     "estimated",
     "estimated_pico",
 )
+
+
+def _says_any(usage: Usage | None) -> bool:
+    """Whether it has any count."""
+    return usage is not None and usage.total_tokens is not None
 
 
 class Sums:

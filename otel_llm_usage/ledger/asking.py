@@ -32,7 +32,8 @@ def moment(text: str, zone: tzinfo = UTC, *, now: datetime | None = None) -> dat
     ago = _AGO.fullmatch(text)
     try:
         if ago:
-            return now - int(ago[1]) * _UNITS[ago[2]]
+            # not by what the clock says: it may have been changed meanwhile
+            return (now.astimezone(UTC) - int(ago[1]) * _UNITS[ago[2]]).astimezone(zone)
         midnight = now.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
         begun = {
             "now": now,

@@ -1,6 +1,6 @@
 """Pieces of time: hours, days, weeks and months of a zone, and how a database finds them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from itertools import pairwise
 
@@ -16,6 +16,8 @@ _WEEK = 7 * _DAY
 _TO_MONDAY = 3 * _DAY
 """The first of January 1970 was a Thursday."""
 _LOCAL = ("day", "week")
+LATEST = 220_000_000_000 * _SECOND
+"""The last moment that may be asked for, with room for what is added to it: in the year 8941."""
 
 
 def micro(moment: datetime | None) -> int | None:
@@ -35,15 +37,13 @@ def _fixed(moment: datetime) -> datetime:
 
 def starts(bucket: str, since: datetime, until: datetime, zone: tzinfo) -> Iterator[datetime]:
     """When each piece of time begins that has a part between these, as the database tells it."""
-    here = since.astimezone(zone)
     if bucket == "hour":
-        at = here.astimezone(UTC) - timedelta(
-            minutes=here.minute, seconds=here.second, microseconds=here.microsecond
-        )
+        at = _hour(since, zone)
         while at < until:
             yield _fixed(at.astimezone(zone))
-            at += timedelta(hours=1)
+            at = _hour(at + timedelta(hours=1), zone)
         return
+    here = since.astimezone(zone)
     day = here.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
     if bucket == "week":
         day -= timedelta(days=day.weekday())
@@ -65,9 +65,9 @@ def column(
     if bucket == "month":
         months = [micro(one) for one in starts(bucket, since, until, zone)]
         return _by_time(at, [(one, one) for one in months if one is not None])
-    local = at + _offset(at, since, until, zone)
     if bucket == "hour":
-        return at - local % _HOUR
+        return _hours(at, since, until, zone)
+    local = at + _by_time(at, _offsets(since, until, zone))
     if bucket == "day":
         return local - local % _DAY
     return local - (local + _TO_MONDAY) % _WEEK
@@ -86,18 +86,38 @@ def start(bucket: str, number: int, zone: tzinfo) -> datetime:
     return _fixed(local.replace(tzinfo=zone))
 
 
-def _offset(
+def _hour(moment: datetime, zone: tzinfo) -> datetime:
+    """When its hour began, or, if the clock was changed by half an hour within it, when that was."""
+    here = moment.astimezone(zone)
+    moment = moment.astimezone(UTC)
+    whole = moment - timedelta(
+        minutes=here.minute, seconds=here.second, microseconds=here.microsecond
+    )
+    changed = _ahead(whole, zone) - _ahead(moment, zone)
+    return _change(whole, moment, zone) if changed % timedelta(hours=1) else whole
+
+
+def _hours(
     at: ColumnElement[int], since: datetime, until: datetime, zone: tzinfo
 ) -> ColumnElement[int]:
-    """How far the zone's clock is ahead, in microseconds."""
-    return _by_time(at, _offsets(since, until, zone))
+    """As `_hour` says."""
+    hours: list[tuple[int, ColumnElement[int]]] = []
+    last = None
+    for began, offset in _offsets(since - timedelta(hours=1), until, zone):
+        whole: ColumnElement[int] = at - (at + offset) % _HOUR
+        if last is not None and (offset - last) % _HOUR:  # on Lord Howe Island
+            whole = case((whole < began, began), else_=whole)
+        hours.append((began, whole))
+        last = offset
+    return _by_time(at, hours)
 
 
 def _offsets(since: datetime, until: datetime, zone: tzinfo) -> list[tuple[int, int]]:
-    """From when on it is ahead how far, in microseconds."""
+    """From when on the zone's clock is ahead how far, in microseconds."""
     offsets = []
     last: timedelta | None = None
-    moment = since
+    # of moments in one zone Python compares what the clocks say, and one of two equal hours is lost
+    moment, until = since.astimezone(UTC), until.astimezone(UTC)
     while True:
         offset = _ahead(moment, zone)
         if offset != last:
@@ -130,9 +150,12 @@ def _change(before: datetime, after: datetime, zone: tzinfo) -> datetime:
     return after.replace(microsecond=0)
 
 
-def _by_time(at: ColumnElement[int], values: list[tuple[int, int]]) -> ColumnElement[int]:
+def _by_time(
+    at: ColumnElement[int], values: Sequence[tuple[int, int | ColumnElement[int]]]
+) -> ColumnElement[int]:
     """Of values that hold from a time on, the one of `at`."""
     if len(values) == 1:
-        return literal(values[0][1], literal_execute=True)
+        only = values[0][1]
+        return literal(only, literal_execute=True) if isinstance(only, int) else only
     whens = [(at < following[0], value[1]) for value, following in pairwise(values)]
     return case(*whens, else_=values[-1][1])

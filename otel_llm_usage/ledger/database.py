@@ -28,6 +28,8 @@ DatabaseError = SQLAlchemyError
 
 BUSY = 30.0
 """Seconds that a writer of an SQLite file waits for the others."""
+_TOO_LARGE = "54000"
+"""What PostgreSQL says of a row that is too large for one of its indexes or types."""
 ADVISORY = 0x6C6C6D75
 """What PostgreSQL's writers share, and whoever changes what is there has alone ("llmu")."""
 
@@ -162,11 +164,19 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction that writes."""
+        """A transaction that writes; each statement sees what others have written until then, so that
+        whoever has waited for them knows what they did. Raises the database's errors."""
+        level = {} if self.is_sqlite else {"isolation_level": "READ COMMITTED"}
         with self.engine.connect() as connection:
-            connection = connection.execution_options(writes=True)
-            with connection.begin():
-                yield connection
+            connection = connection.execution_options(writes=True, **level)
+            try:
+                with connection.begin():
+                    yield connection
+            except OperationalError as error:
+                if getattr(error.orig, "sqlstate", None) != _TOO_LARGE or error.orig is None:
+                    raise
+                # the row is at fault, not the server
+                raise DataError(error.statement, None, error.orig, hide_parameters=True) from error
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

@@ -4,7 +4,7 @@ What the sums know is read from them, and the begun slots at both ends from the 
 know, such as labels and scopes, from the records alone.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, NamedTuple
@@ -14,21 +14,26 @@ from sqlalchemy import (
     Connection,
     FromClause,
     Table,
+    Text,
     and_,
     case,
     func,
+    literal,
     literal_column,
     or_,
     select,
     union_all,
 )
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 from ..records import KINDS, NOTHING, Record, dollars
 from ..sums import Sum, as_text
 from . import calendar, schema
 from .asking import BadQuestion
 from .ledger import Ledger
-from .rows import COLUMNS, record_of
+from .rows import COLUMNS, clean, record_of, shortened
 from .schema import MICRO
 from .totals import OF_A_RECORD, of_a_record
 
@@ -49,6 +54,8 @@ DIMENSIONS: Mapping[str, str] = {
 LABEL = "label:"
 MOST_LINES = 10_000
 """Lines of one answer, and pieces of time; further lines are asked for by `offset`."""
+MOST_VALUES = 1_000
+"""Values in the `where` of one question: a database takes some ten thousand."""
 
 
 class Question(NamedTuple):
@@ -218,7 +225,7 @@ class Reports:
         query = (
             select(*(schema.records.c[name] for name in COLUMNS))
             .select_from(_records(question.scope))
-            .where(*_between(time, question.since, question.until), *_those(question, _of_record))
+            .where(*_between(time, question.since, question.until), *_those(question))
             .order_by(time.desc(), id_.desc())
             .limit(question.limit)
         )
@@ -239,7 +246,7 @@ class Reports:
         query = (
             select(*(schema.records.c[name] for name in COLUMNS))
             .select_from(_records(question.scope))
-            .where(*_between(time, question.since, question.until), *_those(question, _of_record))
+            .where(*_between(time, question.since, question.until), *_those(question))
             .order_by(time, id_)
         )
         with (
@@ -312,11 +319,25 @@ def _check(question: Question) -> None:
         raise BadQuestion(f"limit={question.limit}: it takes 1 to {MOST_LINES}")
     if not 0 <= question.offset < 2**31:
         raise BadQuestion(f"offset={question.offset}: it takes 0 to {2**31 - 1}")
+    said = [value for values in question.where.values() for value in values]
+    if len(said) > MOST_VALUES:
+        raise BadQuestion(f"where has {len(said)} values: it takes {MOST_VALUES}")
+    for text in (*question.by, *question.where, *said, question.scope or ""):
+        if clean(text) != text:
+            raise BadQuestion(f"{text!r} has a character that no text in a ledger has")
     for name, moment in (("since", question.since), ("until", question.until)):
-        if moment is not None and moment.tzinfo is None:
+        if moment is None:
+            continue
+        if moment.tzinfo is None:
             raise BadQuestion(f"{name}={moment}: say in which time zone it is")
-    if question.since and question.until and question.since >= question.until:
+        if not _EARLIEST <= moment <= _LATEST:
+            raise BadQuestion(f"{name}={moment}: it takes {_EARLIEST.year} to {_LATEST.year}")
+    since, until = calendar.micro(question.since), calendar.micro(question.until)
+    if since is not None and until is not None and since >= until:
         raise BadQuestion("since is not before until: nothing lies between them")
+
+
+_EARLIEST, _LATEST = calendar.moment(0), calendar.moment(calendar.LATEST)
 
 
 def _time_before(question: Question) -> Question:
@@ -326,21 +347,46 @@ def _time_before(question: Question) -> Question:
     length = until - question.since
     if length <= timedelta():
         raise BadQuestion("since lies in the future")
-    return question._replace(since=question.since - length, until=question.since, offset=0)
+    since = question.since - min(length, question.since - _EARLIEST)
+    return question._replace(since=since, until=question.since, offset=0)
 
 
 # ------------------------------------------------------------ from where
 
+_KEYS = frozenset({*schema.DIMENSIONS, *schema.PEOPLE})
 _IN_SHORT = frozenset(schema.DIMENSIONS)
 """Of these there are few values."""
 _BASE = (*schema.SUMS, "shortest", "longest")
 
 
+class _Label(FunctionElement[str]):
+    """The label of a name: `_Label(labels, name)`."""
+
+    type = Text()
+    inherit_cache = True
+
+
+@compiles(_Label)
+def _of_jsonb(element: _Label, compiler: SQLCompiler, **how: Any) -> str:
+    labels, name = element.clauses
+    return f"({compiler.process(labels, **how)} ->> {compiler.process(name, **how)})"
+
+
+@compiles(_Label, "sqlite")
+def _of_json(element: _Label, compiler: SQLCompiler, **how: Any) -> str:
+    # a path knows no name with a quotation mark in it
+    labels, name = element.clauses
+    return (
+        f"(SELECT value FROM json_each({compiler.process(labels, **how)}) "
+        f"WHERE key = {compiler.process(name, **how)})"
+    )
+
+
 def _of_record(name: str) -> ColumnElement[Any]:
     """A dimension of a record."""
     if name.startswith(LABEL):
-        labels: Any = schema.records.c.labels
-        return func.coalesce(labels[name.removeprefix(LABEL)].as_string(), "")
+        found = _Label(schema.records.c.labels, literal(name.removeprefix(LABEL)))
+        return func.coalesce(found, "")
     return literal_column(of_a_record(f"llm_usage.{DIMENSIONS[name]}"))
 
 
@@ -348,12 +394,24 @@ def _records(scope: str | None) -> FromClause:
     if scope is None:
         return schema.records
     scopes = schema.scopes
-    here = and_(scopes.c.record == schema.records.c.id, scopes.c.scope == scope)
+    here = and_(scopes.c.record == schema.records.c.id, scopes.c.scope == shortened(scope))
     return schema.records.join(scopes, here)
 
 
-def _those(question: Question, column: Any) -> list[ColumnElement[bool]]:
-    return [column(name).in_(values) for name, values in question.where.items()]
+def _those(question: Question, table: Table = schema.records) -> list[ColumnElement[bool]]:
+    """What `where` says of the rows of a table."""
+    return [_is_one_of(table, name, values) for name, values in question.where.items()]
+
+
+def _is_one_of(table: Table, name: str, values: Sequence[str]) -> ColumnElement[bool]:
+    if name.startswith(LABEL):
+        return _of_record(name).in_(values)
+    column = table.c[DIMENSIONS[name]]
+    if column.name in _KEYS:
+        values = [*map(shortened, values)]
+    found = column.in_(values)
+    # only of a plain column an index knows
+    return or_(found, column.is_(None)) if "" in values else found
 
 
 def _between(
@@ -445,8 +503,10 @@ class _Asked:
         facts = self._facts(self._names)
         keys = self._keys(facts)
         query = select(*keys, *_sums_of(facts)).group_by(*self._grouped(keys))
-        for key, values in zip(keys, zip(*groups, strict=True), strict=True):
-            query = query.where(key.in_(set(values)))
+        # of the key that tells most: of all together there may be more than a database takes
+        columns = [set(values) for values in zip(*groups, strict=True)]
+        most = max(range(len(keys)), key=lambda place: len(columns[place]))
+        query = query.where(keys[most].in_(columns[most]))
         rows = self._connection.execute(query)
         return {line.group: line.sum for line in (self._line(row) for row in rows)}
 
@@ -469,11 +529,6 @@ class _Asked:
         bucket = question.bucket
         if bucket is not None:
             since, until = self._ends()
-            if (until - since) / _WIDTH[bucket] > MOST_LINES:
-                raise BadQuestion(
-                    f"by={bucket}: more than {MOST_LINES} between {since:%Y-%m-%d} and {until:%Y-%m-%d}; "
-                    "say a shorter time or longer pieces"
-                )
             piece = calendar.column(bucket, facts.c.at, since, until, question.zone)
             keys.insert(question.by.index(bucket), piece.label("piece"))
         return keys
@@ -485,8 +540,9 @@ class _Asked:
 
     def _ends(self) -> tuple[datetime, datetime]:
         """Since when and until when; of what was not said, the first and the last call."""
+        question = self._question
         if self._known_ends is None:
-            since, until = self._question.since, self._question.until
+            since, until, bucket = question.since, question.until, question.bucket
             time, now = schema.records.c.time, datetime.now(UTC)
             # one by one: of both together SQLite would read every record
             if since is None:
@@ -496,6 +552,11 @@ class _Asked:
                 last = self._connection.scalar(select(func.max(time)))
                 until = max(now if last is None else calendar.moment(last), since)
                 until += timedelta(microseconds=1)
+            if bucket is not None and (until - since) / _WIDTH[bucket] > MOST_LINES:
+                raise BadQuestion(
+                    f"by={bucket}: more than {MOST_LINES} between {since:%Y-%m-%d} and {until:%Y-%m-%d}; "
+                    "say a shorter time or longer pieces"
+                )
             self._known_ends = since, until
         return self._known_ends
 
@@ -507,10 +568,7 @@ class _Asked:
         if question.sort == "name":
             return by_name
         named = {column.name: column for column in sums}
-        most = [
-            sum((named[name] for name in names[1:]), named[names[0]]).desc()
-            for names in _SORTS[question.sort or "cost"]
-        ]
+        most = [one.desc() for one in _SORTS[question.sort or "cost"](named)]
         if question.bucket and not question.sort:
             most.insert(0, literal_column("piece").asc())
         return [*most, *by_name]
@@ -573,7 +631,7 @@ class _Asked:
             table.c.slot.label("at"),
             *(dimension(name).label(f"key{number}") for number, name in enumerate(names)),
             *(table.c[name] for name in (*schema.FATE, *_BASE)),
-        ).where(*_between(table.c.slot, first, end), *_those(self._question, dimension))
+        ).where(*_between(table.c.slot, first, end), *_those(self._question, table))
 
     def _of_records(self, names: Sequence[str], since: Any, until: Any) -> Any:
         records = schema.records
@@ -587,7 +645,7 @@ class _Asked:
             .select_from(_records(self._question.scope))
             .where(
                 *_between(records.c.time, since, until),
-                *_those(self._question, _of_record),
+                *_those(self._question),
             )
         )
 
@@ -640,13 +698,20 @@ def _together(lines: Sequence[Line]) -> Sum:
     return total
 
 
-_SORTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
-    "cost": (("sum_known_micro",), ("sum_known_rest",)),
-    "tokens": (tuple(f"sum_{kind}" for kind in KINDS),),
-    "calls": (("sum_calls",),),
-    "seconds": (("sum_duration",),),
+def _money(sums: Mapping[str, ColumnElement[Any]]) -> Sequence[ColumnElement[Any]]:
+    micro, rest = sums["sum_known_micro"], sums["sum_known_rest"]
+    return micro + rest // MICRO, rest % MICRO
+
+
+_SORTS: Mapping[str, Callable[[Mapping[str, ColumnElement[Any]]], Sequence[ColumnElement[Any]]]] = {
+    "cost": _money,
+    "tokens": lambda sums: [
+        sum((sums[f"sum_{kind}"] for kind in KINDS[1:]), sums[f"sum_{KINDS[0]}"])
+    ],
+    "calls": lambda sums: [sums["sum_calls"]],
+    "seconds": lambda sums: [sums["sum_duration"]],
 }
-"""By which sums, added, lines are sorted."""
+"""By what lines are sorted, in SQL."""
 _SORTED_BY: Mapping[str, Any] = {
     "cost": lambda found: found.pico,
     "tokens": lambda found: found.total_tokens,

@@ -4,6 +4,7 @@ A row is a tuple in the order of `COLUMNS`: text, numbers, and JSON as text wher
 mappings.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -122,6 +123,20 @@ def clean(value: Any) -> Any:
     if beyond(value):
         return _MOST if value > 0 else -_MOST
     return value
+
+
+LONGEST = 200
+"""Bytes of a text by which sums differ: together they are a key, and PostgreSQL takes no key of more than
+2,704 bytes."""
+
+
+def shortened(text: str) -> str:
+    """The text; of one that is longer than `LONGEST` its beginning and a digest, so that two stay two."""
+    whole = text.encode()
+    if len(whole) <= LONGEST:
+        return text
+    digest = hashlib.sha256(whole).hexdigest()[:16]
+    return f"{whole[: LONGEST - 19].decode(errors='ignore')}…{digest}"
 
 
 def beyond(value: Any) -> bool:

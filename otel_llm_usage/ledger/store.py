@@ -5,10 +5,12 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from ..records import LARGEST
+from . import calendar
 from .database import ADVISORY, Database
 from .journal import Kept
-from .rows import COLUMNS, Row
-from .schema import ALL_SUMS, VERSION, days, half_hours, people
+from .rows import COLUMNS, LONGEST, Row, shortened
+from .schema import ALL_SUMS, DIMENSIONS, PEOPLE, VERSION, days, half_hours, people
 from .totals import add_from
 
 _INCOMING = f"_incoming_{VERSION}"
@@ -22,9 +24,35 @@ def write(database: Database, rows: Sequence[Kept]) -> None:
     Raises the database's errors: then nothing of it is kept.
     """
     insert = _into_sqlite if database.is_sqlite else _into_postgres
-    scopes = [(scope, row[0]) for row, scopes in rows for scope in scopes]
+    scopes = [(shortened(scope), row[0]) for row, scopes in rows for scope in scopes]
     with database.writing() as connection:
-        insert(connection, [row for row, _ in rows], scopes)
+        insert(connection, [_fitting(row) for row, _ in rows], scopes)
+
+
+_TEXTS = tuple(sorted({COLUMNS.index(name) for name in (*DIMENSIONS, *PEOPLE)}))
+_NUMBERS = {
+    COLUMNS.index(name): most
+    for name, most in (
+        ("time", calendar.LATEST),
+        ("duration", LARGEST),
+        ("time_to_first_chunk", LARGEST),
+    )
+}
+
+
+def _fitting(row: Row) -> Row:
+    """The row with texts, times and durations that the sums and calendars can hold."""
+    short = LONGEST // 4  # characters are never more bytes than four
+    fit = {
+        place: shortened(row[place])
+        for place in _TEXTS
+        if isinstance(row[place], str) and len(row[place]) > short
+    } | {
+        place: min(max(row[place], 0), most)
+        for place, most in _NUMBERS.items()
+        if isinstance(row[place], int) and not 0 <= row[place] <= most
+    }
+    return tuple(fit.get(place, value) for place, value in enumerate(row)) if fit else row
 
 
 def _into_sqlite(connection: Connection, rows: list[Row], scopes: list[tuple[str, str]]) -> None:

@@ -22,11 +22,12 @@ from sqlalchemy import (
     update,
 )
 
+from .. import guard
 from ..records import KINDS, Cost, Reading, Request
 from . import calendar, schema
 from .asking import BadQuestion
 from .ledger import Ledger
-from .rows import COLUMNS, GIVEN, clean, price_columns, record_of
+from .rows import COLUMNS, GIVEN, clean, price_columns, record_of, shortened
 from .totals import rebuild
 
 Progress = Callable[[int, int], object]
@@ -49,6 +50,8 @@ class Repriced(NamedTuple):
     before_pico: int
     """Pico-dollars of what had a price, of all of them."""
     after_pico: int
+    failed: int = 0
+    """Of these, those whose price could not be told, and which stay as they are."""
 
 
 class Upkeep:
@@ -112,7 +115,7 @@ class Upkeep:
         if before is not None:
             which.append(records.c.time < calendar.micro(before))
         if user is not None:
-            which.append(records.c.user_id == user)
+            which.append(records.c.user_id == shortened(clean(user)))
         done = 0
         days = self._days(which)
         of = sum(days.values())
@@ -212,9 +215,15 @@ def _price_anew(connection: Connection, picked: ColumnElement[bool], price: Pric
         former: list[Mapping[str, Any]] = []
         fresh: list[Mapping[str, Any]] = []
         for record in map(record_of, rows):
-            cost = price(record.request, record.reading, record.time)
-            told = found.records + 1, found.changed, found.before_pico + record.cost.known_pico
-            found = Repriced(*told, found.after_pico + cost.known_pico)
+            said = guard.call("reprice", price, record.request, record.reading, record.time)
+            cost = record.cost if said is None else said
+            found = Repriced(
+                found.records + 1,
+                found.changed,
+                found.before_pico + record.cost.known_pico,
+                found.after_pico + cost.known_pico,
+                found.failed + (said is None),
+            )
             old, new = price_columns(record.cost), price_columns(cost)
             if old != new:
                 former.append({"record": record.id, "until": now} | old)

@@ -2,13 +2,18 @@
 
 import random
 import threading
+import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
+import psycopg
 import pytest
 from sqlalchemy import select
 
+from otel_llm_usage import guard, hindsight
 from otel_llm_usage.ledger import BadQuestion, Ledger, Question, Reports, Upkeep, asking, schema
+from otel_llm_usage.ledger.database import ADVISORY
 from otel_llm_usage.ledger.migrations import migrate
 from otel_llm_usage.ledger.reports import MOST_LINES
 from otel_llm_usage.ledger.rows import COLUMNS, row_of
@@ -19,6 +24,12 @@ from otel_llm_usage.sums import Sum
 BEGIN = datetime(2026, 10, 24, 20, 17, 3, 500, tzinfo=UTC)
 HOURS = 40
 ZONES = ["UTC", "Europe/Berlin", "Asia/Kolkata", "Asia/Kathmandu", "America/New_York"]
+# the clocks go back at midnight in Cairo, Beirut and Santiago; in the middle of an hour on Chatham and,
+# by half of one, on Lord Howe
+ODD_ZONES = [
+    "Africa/Cairo", "Asia/Beirut", "America/Santiago", "America/Havana", "Australia/Lord_Howe",
+    "Pacific/Chatham", "Africa/Casablanca",
+]  # fmt: skip
 ROOMS = {
     "agent": lambda record: record.agent,
     "model": lambda record: record.model,
@@ -206,6 +217,60 @@ def test_pieces_of_time_of_any_zone(reports, bucket, zone):
     )
 
 
+def changes(zone, year):
+    """When the zone changes its clock in a year, and by how much."""
+    moment = datetime(year, 1, 1, tzinfo=UTC)
+    while moment.year == year:
+        later = moment + timedelta(minutes=15)
+        before, after = (one.astimezone(zone).utcoffset() for one in (moment, later))
+        if before != after:
+            yield later, after - before
+        moment = later
+
+
+@pytest.mark.parametrize("name", ODD_ZONES)
+def test_what_was_called_while_a_clock_was_changed_is_in_its_own_day(ledger, name):
+    zone = ZoneInfo(name)
+    changed = list(changes(zone, 2026))
+    assert changed
+    records = [
+        TRAFFIC[0]._replace(
+            id=f"{place:016x}{minutes + 999:016x}",
+            time=(moment + timedelta(minutes=minutes)).timestamp(),
+        )
+        for place, (moment, _) in enumerate(changed)
+        for minutes in (-91, -61, -46, -31, -16, -1, 0, 1, 14, 29, 31, 44, 59, 61, 89, 91, 121)
+    ]
+    fill(ledger, records)
+    reports = Reports(ledger)
+    for bucket in ("hour", "day", "week", "month"):
+
+        def of(record, bucket=bucket):
+            begun = piece(bucket, zone)(record)
+            if bucket == "hour":
+                for moment, by in changed:
+                    # of an hour that a clock was put forward or back in by half of one, there is a rest
+                    if by % timedelta(hours=1) and begun < moment <= sent(record):
+                        return fixed(moment.astimezone(zone))
+            return begun
+
+        for since in (None, datetime(2026, 1, 2, tzinfo=zone), datetime(2026, 1, 2, tzinfo=UTC)):
+            asked = Question(since, by=(bucket,), zone=zone, limit=MOST_LINES)
+            if since is None:
+                # from the first record until the last
+                until = datetime.fromtimestamp(records[-1].time + 1, UTC)
+                asked = asked._replace(until=until)
+            report = reports.report(asked)
+            starts = [line.group[0] for line in report.lines]
+            assert starts == sorted(set(starts)), (bucket, since)
+            found = {start: one for start, one in lines(report).items() if one["records"]}
+            assert found == expected(records, of), (bucket, since)
+
+
+def sent(record):
+    return datetime.fromtimestamp(record.time, UTC)
+
+
 def test_an_hour_in_which_nobody_called_is_there_with_zero(reports):
     since = BEGIN + timedelta(hours=HOURS - 2)
     report = reports.report(Question(since, since + timedelta(days=1), by=("hour",)))
@@ -271,6 +336,11 @@ def test_beside_the_time_before(reports):
     }
     said = report.to_dict()
     assert said["total"]["previous"]["calls"] == report.previous.calls
+    first = datetime(1970, 1, 2, tzinfo=UTC)
+    for by in ((), ("agent",), ("day",)):
+        asked = Question(first, first + timedelta(days=9), by=by)
+        assert reports.report(asked, previous=True).previous.records == 0
+    assert reports.report(Question(first, by=("agent",)), previous=True).previous.records == 0
     with pytest.raises(BadQuestion, match="since"):
         reports.report(Question(), previous=True)
 
@@ -317,6 +387,135 @@ def test_millions_of_dollars_do_not_overflow(ledger, request):
     assert float(pico) == pytest.approx(3 * most)
 
 
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"duration": 2.0**62},
+        {"duration": -1.0},
+        {"time_to_first_chunk": 2.0**62},
+        {"time": 1.79e12},  # milliseconds
+        {"time": -1.0},
+        {"time": 1e300},
+    ],
+    ids=str,
+)
+def test_times_that_cannot_be_spoil_no_report(ledger, odd):
+    plain = [TRAFFIC[0]._replace(id=f"{n:032x}", duration=1.0) for n in range(2)]
+    fill(ledger, [*plain, *(plain[0]._replace(id=f"f{n:031x}", **odd) for n in range(3))])
+    reports = Reports(ledger)
+    for by in ("agent", "hour", "day", "month"):
+        until = BEGIN + timedelta(days=9)
+        report = reports.report(Question(BEGIN, until, by=(by,), limit=MOST_LINES))
+        assert report.total.records in (2, 5)
+        with suppress(BadQuestion):  # there may be more days between than are told
+            assert reports.report(Question(by=(by,))).total.records == 5
+    assert reports.report(Question()).total.records == len(reports.latest()[0]) == 5
+    assert 2 <= reports.report(Question()).total.seconds <= 2 + 3 * 2**40 / 1e6
+
+
+def test_names_of_any_length_are_kept_and_told_apart(ledger):
+    chance = random.Random(1)
+
+    def long(name):
+        return name * 3 + "".join(chance.choices("äbcdefghijklmnopqrstuvwxyz", k=5_000))
+
+    names = ("agent", "team", "call_type", "user", "session")
+    records = []
+    for number in range(4):
+        said = {name: long(name) for name in names}
+        records.append(
+            TRAFFIC[0]._replace(
+                id=f"f{number:031x}",
+                agent=said.pop("agent"),
+                labels=said | {"other": long("other")},
+                tier=long("tier"),
+                response_model=long("model"),
+                scopes=(long("scope"),),
+            )
+        )
+    fill(ledger, [*records, *TRAFFIC])
+    reports = Reports(ledger)
+    assert reports.report(Question()).total.records == len(TRAFFIC) + 4
+    for record in records:
+        for name in (*names, "tier", "model"):
+            where = {name: (ROOMS[name](record),)}
+            for by in ("status", name, "label:other"):
+                report = reports.report(Question(by=(by,), where=where))
+                assert report.total.records == 1
+            (found,), _ = reports.latest(Question(where=where))
+            assert found.id == record.id
+        assert reports.report(Question(scope=record.scopes[0])).total.records == 1
+        other = {"label:other": (record.labels["other"],)}
+        assert reports.report(Question(where=other)).total.records == 1
+    assert Upkeep(ledger).purge(user=records[0].labels["user"]) == 1
+    assert reports.report(Question()).total.records == len(TRAFFIC) + 3
+
+
+@pytest.mark.faults
+def test_a_row_that_an_index_cannot_take_stops_no_other(postgres, tmp_path):
+    ledger = Ledger(postgres.database(), journal=tmp_path / "journal")
+    chance = random.Random(1)
+    odd = TRAFFIC[0]._replace(id="".join(chance.choices("abcdefghijklmnop", k=20_000)))
+    fill(ledger, [*TRAFFIC[:5], odd, *TRAFFIC[5:9]])
+    assert {one.id for one in ledger.records()} == {one.id for one in TRAFFIC[:9]}
+    assert odd.id in next(tmp_path.rglob("rejected.jsonl")).read_text()
+    ledger.close()
+
+
+def test_usage_without_any_count_is_missing_like_none(ledger):
+    cost = Cost("unpriced", reasons=("no_usage",))
+    records = [
+        TRAFFIC[0]._replace(id=f"{number:032x}", usage=usage, cost=cost)
+        for number, usage in enumerate((None, Usage(), Usage(output=0)))
+    ]
+    fill(ledger, records)
+    total = Reports(ledger).report(Question()).total
+    assert told(total) == expected(records)[()]
+    assert total.missing == 2
+
+
+def test_many_cheap_calls_come_before_one_that_is_cheaper_than_all_of_them(ledger):
+    def cost(pico):
+        return Cost("priced", pico)
+
+    def one(number, who, pico):
+        labels = {"user": who, "symbol": who}
+        return TRAFFIC[0]._replace(
+            id=f"{number:032x}", agent=who, labels=labels, cost=cost(pico), usage=Usage(input=1)
+        )
+
+    # less than a millionth of a dollar each
+    many = [one(number, "many", 999_999) for number in range(50)]
+    fill(ledger, [*many, one(60, "few", 2_000_001), one(61, "fewer", 2_000_000)])
+    reports = Reports(ledger)
+    for by in ("agent", "user", "label:symbol"):
+        report = reports.report(Question(by=(by,)))
+        assert [line.group for line in report.lines] == [("many",), ("few",), ("fewer",)]
+        (first,) = reports.report(Question(by=(by,), limit=1)).lines
+        assert first.group == ("many",)
+
+
+def test_ten_thousand_lines_by_several_names(ledger):
+    many = 9_000
+    names = ("user", "session", "symbol", "chain", "team", "a", "b", "c")
+    fill(
+        ledger,
+        [
+            TRAFFIC[0]._replace(
+                id=f"{number:032x}", labels={name: f"{name}{number}" for name in names}
+            )
+            for number in range(many)
+        ],
+    )
+    by = ("user", "session", "label:symbol", "label:chain", "team", "label:a", "label:b", "label:c")
+    day = datetime.fromtimestamp(TRAFFIC[0].time, UTC)
+    asked = Question(day - timedelta(hours=1), by=by, limit=MOST_LINES)
+    report = Reports(ledger).report(asked, previous=True)
+    assert len(report.lines) == many
+    assert {line.sum.records for line in report.lines} == {1}
+
+
 @pytest.mark.parametrize(
     "question",
     [
@@ -334,6 +533,19 @@ def test_millions_of_dollars_do_not_overflow(ledger, request):
         Question(offset=2**40),
         Question(since=datetime(2026, 1, 1)),  # noqa: DTZ001
         Question(since=BEGIN, until=BEGIN),
+        Question(since=datetime(1, 1, 1, tzinfo=UTC)),
+        Question(until=datetime(9999, 12, 31, tzinfo=UTC), by=("day",)),
+        Question(
+            # the first and the second of an hour that there is twice
+            since=datetime(2026, 10, 25, 2, 10, tzinfo=ZoneInfo("Europe/Berlin"), fold=1),
+            until=datetime(2026, 10, 25, 2, 30, tzinfo=ZoneInfo("Europe/Berlin")),
+        ),
+        Question(since=datetime(1971, 1, 1, tzinfo=UTC), until=BEGIN, by=("day",)),
+        Question(where={"agent": ("\0",)}),
+        Question(where={"agent": ("\ud800",)}),
+        Question(by=("label:\0",)),
+        Question(scope="\ud800"),
+        Question(where={"agent": ("a",) * 600, "user": ("b",) * 600}),
         Question(since=datetime(1900, 1, 1, tzinfo=UTC), until=BEGIN, by=("hour",)),
     ],
     ids=str,
@@ -344,13 +556,21 @@ def test_what_cannot_be_answered_is_said(reports, question):
 
 
 def test_words_of_sql_are_values_like_others(ledger):
-    odd = "'; DROP TABLE llm_usage; -- %s {} :x"
+    odd = '\'; DROP TABLE llm_usage; -- %s {} :x "a".b[0] \\ $'
     record = TRAFFIC[0]._replace(agent=odd, labels={"user": odd, odd: odd})
     fill(ledger, [record])
     reports = Reports(ledger)
     for by in ("agent", "user", f"label:{odd}"):
         report = reports.report(Question(by=(by,), where={by: (odd,)}))
         assert [line.group for line in report.lines] == [(odd,)]
+
+
+def test_a_time_ago_is_as_long_as_it_says_when_clocks_are_changed():
+    berlin = ZoneInfo("Europe/Berlin")
+    now = datetime(2026, 10, 25, 1, 30, tzinfo=UTC)  # 2:30 for the second time
+    for text, ago in {"90m": timedelta(minutes=90), "24h": timedelta(hours=24)}.items():
+        # never equal in Python: an hour that there is twice, and a moment of another zone
+        assert asking.moment(text, berlin, now=now).astimezone(UTC) == now - ago
 
 
 def test_moments_in_words():
@@ -466,6 +686,89 @@ def test_priced_anew_and_the_old_price_kept(ledger, reports):
     }
     again = Upkeep(ledger).reprice(price, since=since)
     assert (again.records, again.changed) == (len(changed), 0)
+
+
+@pytest.mark.faults
+def test_a_price_that_cannot_be_told_leaves_a_record_as_it_is(ledger, reports):
+    def price(request, reading, at):
+        if request.model == "gpt-4.1":
+            raise ArithmeticError("ours")
+        return Cost("priced", 5, (PricedLine("input", 1, 5, "new"),), card="new")
+
+    told_of = hindsight.reprice(reports, price, Question())
+    found = Upkeep(ledger).reprice(price)
+    priced = [
+        record._replace(cost=price(record.request, record.reading, record.time))
+        if record.usage is not None and record.model != "gpt-4.1"
+        else record
+        for record in TRAFFIC
+    ]
+    check_sums(ledger, priced)
+    assert found.changed == sum(one != two for one, two in zip(TRAFFIC, priced, strict=True))
+    assert found.failed == found.records - found.changed > 0
+    assert found.after_pico == sum(one.cost.known_pico for one in priced if one.usage is not None)
+    assert tuple(map(sum, zip(*told_of.values(), strict=True))) == found
+    assert guard.errors["reprice"] == 2 * found.failed
+
+
+def test_what_was_brought_in_with_its_cost_keeps_it(ledger):
+    given = TRAFFIC[0]._replace(
+        usage=Usage(input=1, output=1), cost=Cost("priced", 7, card="import")
+    )
+    fill(ledger, [given])
+    for found in (
+        hindsight.reprice(Reports(ledger), lambda *_: Cost("priced", 1), Question()),
+        Upkeep(ledger).reprice(lambda *_: Cost("priced", 1)),
+    ):
+        assert not any(found)
+    assert [one.cost.pico for one in ledger.records()] == [7]
+
+
+def test_upkeep_goes_on_from_where_it_was_stopped(ledger, reports):
+    class Stopped(BaseException):
+        pass
+
+    def stop(done, of):
+        raise Stopped
+
+    upkeep = Upkeep(ledger)
+    moment = BEGIN + timedelta(days=9)
+    with pytest.raises(Stopped):
+        upkeep.purge(before=moment, user="user1", progress=stop)
+    there = {record.id for record in ledger.records()}
+    left = [record for record in TRAFFIC if record.id in there]
+    assert 0 < len(TRAFFIC) - len(left) < sum(ROOMS["user"](one) == "user1" for one in TRAFFIC)
+    check_sums(ledger, left)
+    upkeep.purge(before=moment, user="user1")
+    check_sums(ledger, [one for one in TRAFFIC if ROOMS["user"](one) != "user1"])
+
+
+def test_upkeep_waits_for_writers_whatever_the_database_does_by_default(postgres, tmp_path):
+    address = postgres.database()
+    always = "options=-c%20default_transaction_isolation%3Dserializable"
+    ledger = Ledger(f"{address}?{always}", service="tests", journal=tmp_path / "journal")
+    fill(ledger, TRAFFIC)
+    failed = []
+
+    def purge():
+        try:
+            Upkeep(ledger).purge(user="user1")
+        except Exception as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=purge)
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    with psycopg.connect(address) as writer, psycopg.connect(address, autocommit=True) as looking:
+        writer.execute(f"SELECT pg_advisory_xact_lock_shared({ADVISORY})")
+        thread.start()
+        while not looking.execute(waiting).fetchone()[0] and thread.is_alive():
+            time.sleep(0.01)
+        writer.execute("UPDATE llm_usage_day SET records = records")
+        writer.commit()
+        thread.join()
+    assert not failed
+    check_sums(ledger, [one for one in TRAFFIC if ROOMS["user"](one) != "user1"])
+    ledger.close()
 
 
 def test_counting_periods(ledger, reports):
