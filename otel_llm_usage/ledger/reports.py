@@ -227,27 +227,13 @@ class Reports:
         """The scopes, the one with the latest call first, and where the next page begins, if there may
         be one."""
         _check(Question(limit=limit))
-        scopes, records = schema.scopes, schema.records
-        first, last = func.min(records.c.time), func.max(records.c.time)
-        query = (
-            select(scopes.c.scope, first.label("first"), last.label("last"))
-            .join(records, scopes.c.record == records.c.id)
-            .group_by(scopes.c.scope)
-            .order_by(last.desc(), scopes.c.scope.desc())
-            .limit(limit)
-        )
-        if before is not None:
-            earlier = or_(last < before.time, scopes.c.scope < before.id)
-            query = query.having(and_(last <= before.time, earlier))
         with self._reading() as connection:
-            rows = connection.execute(query).all()
-            sums = _of_scopes(connection, [row.scope for row in rows])
-        end = Place(rows[-1].last, rows[-1].scope) if len(rows) == limit else None
+            ends = _latest_scopes(connection, limit, before)
+            sums = _of_scopes(connection, [id_ for id_, _, _ in ends])
+        end = Place(ends[-1][2], ends[-1][0]) if len(ends) == limit else None
         return [
-            ScopeLine(
-                row.scope, calendar.moment(row.first), calendar.moment(row.last), sums[row.scope]
-            )
-            for row in rows
+            ScopeLine(id_, calendar.moment(first), calendar.moment(last), sums[id_])
+            for id_, first, last in ends
         ], end
 
 
@@ -580,6 +566,49 @@ def _sums_of(facts: FromClause) -> list[ColumnElement[Any]]:
         func.min(c.shortest).label("sum_shortest"),
         func.max(c.longest).label("sum_longest"),
     ]
+
+
+_WALK = 1_000
+"""Records that are looked at at once for the scopes that they belong to."""
+
+
+def _latest_scopes(
+    connection: Connection, limit: int, before: Place | None
+) -> list[tuple[str, int, int]]:
+    """Scopes with the times of their first and last call, the latest first.
+
+    From the newest record on, for the scopes of all records would have to be added up otherwise.
+    """
+    scopes, records = schema.scopes, schema.records
+    walk = select(scopes.c.scope, records.c.time, records.c.id).join_from(
+        records, scopes, scopes.c.record == records.c.id
+    )
+    walk = walk.order_by(records.c.time.desc(), records.c.id.desc()).limit(_WALK)
+    first, last = func.min(records.c.time).label("first"), func.max(records.c.time).label("last")
+    ends = select(scopes.c.scope, first, last).join(records, scopes.c.record == records.c.id)
+    found: list[tuple[str, int, int]] = []
+    seen: set[str] = set()
+    step = walk if before is None else walk.where(records.c.time <= before.time)
+    while rows := connection.execute(step).all():
+        fresh = {row.scope for row in rows} - seen
+        seen |= fresh
+        for id_, began, ended in connection.execute(
+            ends.where(scopes.c.scope.in_(fresh)).group_by(scopes.c.scope)
+        ):
+            # what has a later call was on a page before
+            if before is None or (ended, id_) < before:
+                found.append((id_, began, ended))
+        found.sort(key=lambda one: (one[2], one[0]), reverse=True)
+        at = rows[-1]
+        if len(rows) < _WALK or (len(found) >= limit and at.time < found[limit - 1][2]):
+            break
+        # the scopes of one record may not have come all
+        step = walk.where(
+            records.c.time <= at.time, or_(records.c.time < at.time, records.c.id <= at.id)
+        )
+        if at.id == rows[0].id:  # it has more of them than there is room for
+            step = step.where(or_(records.c.time < at.time, records.c.id < at.id))
+    return found[:limit]
 
 
 def _of_scopes(connection: Connection, ids: Sequence[str]) -> dict[str, Sum]:
