@@ -9,7 +9,7 @@ FLOOR ?=
 WORKERS ?= auto
 
 
-.PHONY: demo stack test compat company smoke-docker check fmt lint types rooms boards bench clean help
+.PHONY: demo stack test compat company smoke-docker check fmt lint types rooms boards bench bench-ledger clean help
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -51,6 +51,9 @@ boards: $(VENV)/.dev ## write grafana/dashboards/ anew from grafana/boards/
 
 bench: $(VENV)/.dev ## what it costs, paired with the uninstrumented clients in one run
 	@$(BIN)/python -m tests.bench
+
+bench-ledger: $(VENV)/.dev ## a million records: how fast they are taken, how fast questions are answered
+	@$(BIN)/python -m tests.bench.ledger
 
 clean: ## remove what these verbs made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

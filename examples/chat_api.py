@@ -13,7 +13,8 @@ With one, the service is `uvicorn examples.chat_api:app`:
 
 The middleware gathers the calls of each request and labels them with user and session; a tracker for
 the user and one for the conversation gather them, too. Take `x-user-id` from a proxy of yours: here it
-is whatever the client says. Trackers are forgotten a day after their last request: keep what must last.
+is whatever the client says. Trackers are forgotten a day after their last request; with the setting
+`ledger` every call is stored, and `/users/{user}/history` tells what a user's messages took on each day.
 """
 
 import asyncio
@@ -30,9 +31,11 @@ from openai.types.chat import ChatCompletionMessageParam
 from pydantic import BaseModel
 
 from otel_llm_usage import Sum, UsageScope, get_or_create_tracker, instrument
+from otel_llm_usage.ledger import Question
 from otel_llm_usage.streaming import sse
 from otel_llm_usage.web import KEY, UsageMiddleware
 
+from .kept import PLACE, kept
 from .provider import provider
 
 MODEL = "gpt-4.1-mini"
@@ -112,7 +115,7 @@ def token_usage(total: Sum) -> dict[str, Any]:
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """One client, and the conversations, for as long as the service runs."""
-    instrument()
+    app.state.runtime = instrument()
     app.state.conversations = {}
     async with openai.AsyncOpenAI() as app.state.client:
         yield
@@ -189,6 +192,20 @@ def of_user(user: str) -> dict[str, Any]:
     return token_usage(user_usage(user).total)
 
 
+@app.get("/users/{user}/history")
+def history(user: str, request: Request) -> list[dict[str, Any]]:
+    """What a user's messages took on each day since the first, from the ledger."""
+    asked = Question(where={"user": (user,)}, by=("day",))
+    stored = kept(request.app.state.runtime, asked)
+    if stored is None:
+        raise HTTPException(404, "there is no ledger: set OTEL_LLM_USAGE_LEDGER")
+    return [
+        {"day": f"{line.group[0]:%Y-%m-%d}", **token_usage(line.sum)}
+        for line in stored.lines
+        if line.sum.records
+    ]
+
+
 @app.get("/conversations/{id}/usage")
 def of_conversation(id: str) -> dict[str, Any]:
     """What the messages of a conversation took."""
@@ -216,8 +233,11 @@ async def talk() -> None:
         print(f"bob in c3, the last event: {said.text.splitlines()[-2]}")
         for path in ("conversations/c1", "users/ann", "users/bob"):
             print(f"{path}: {(await http.get(f'/{path}/usage')).json()}")
+        for user in ("ann", "bob"):
+            print(f"{user} in the ledger: {(await http.get(f'/users/{user}/history')).json()}")
 
 
 if __name__ == "__main__":
     with provider("OPENAI_API_KEY"):
+        instrument(ledger=PLACE)
         asyncio.run(talk())

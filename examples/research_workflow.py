@@ -4,7 +4,8 @@
 
 prints a cost report by agent and model and a chart, compares cheaper ways to run the same work, and
 writes `research-usage.json` and (with the extra `charts`) `research-usage.png` into the folder where it
-is run. Without keys of all three in the environment (`OPENAI_API_KEY`, `ANTHROPIC_API_KEY`,
+is run. Every call is stored in a ledger, and the last table is read back from it: also what earlier runs on
+the topic took. Without keys of all three in the environment (`OPENAI_API_KEY`, `ANTHROPIC_API_KEY`,
 `GEMINI_API_KEY`) it runs against the packaged stand-in provider.
 """
 
@@ -20,8 +21,10 @@ import anthropic
 import openai
 from google import genai
 
-from otel_llm_usage import MissingExtra, UsageScope, WhatIf, agent, instrument, track
+from otel_llm_usage import MissingExtra, UsageScope, WhatIf, agent, instrument, tables, track
+from otel_llm_usage.ledger import Question
 
+from .kept import PLACE, kept
 from .provider import provider
 
 LARGE = "gpt-4.1"
@@ -157,11 +160,15 @@ def dollars(amount: Decimal | None) -> str:
 def main(topic: str = "solid-state batteries") -> None:
     """Research a topic, and report what that cost."""
     with provider("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY"):
-        instrument()
+        runtime = instrument(ledger=PLACE)
         with clients() as ask:
             report, usage = research(ask, topic)
         print(report[:300], end="\n\n")
         report_costs(usage, Path())
+        stored = kept(runtime, Question(scope=usage.id, by=("agent", "model")))
+        if stored is not None:
+            print(f"All research on {topic} in the ledger")
+            tables.show(tables.ReportTable(stored))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ Without a key in the environment (`GEMINI_API_KEY`) it runs against the packaged
 refuses one call, to show that the analysis goes on without it.
 
 `with track(symbol)` around an analysis gathers its calls, and `attribute(call_type=...)` names their
-kinds; the functions take no tracker and return no tokens.
+kinds; the functions take no tracker and return no tokens. `instrument(ledger=...)` stores every call, and
+each analysis is read back from there by its id.
 """
 
 import io
@@ -23,7 +24,9 @@ from google.genai import errors, types
 from matplotlib.figure import Figure
 
 from otel_llm_usage import agent, attribute, instrument, track
+from otel_llm_usage.ledger import Question
 
+from .kept import PLACE, kept
 from .provider import provider
 
 FAST = "gemini-2.5-flash"
@@ -165,14 +168,20 @@ def main(symbols: Sequence[str]) -> None:
                 message="The model is overloaded.",
                 match=lambda seen: refused in str(seen.body),
             )
-        instrument()
+        runtime = instrument(ledger=PLACE)
         with genai.Client() as client:
-            for result in analyse_all(client, symbols):
-                total = result["token_usage"]["total"]
-                print(
-                    f"{result['symbol']}: {total['calls']} calls, {total['total_tokens']} tokens, "
-                    f"${total['cost_usd']}, failed: {result['failures'] or 'none'}"
-                )
+            results = analyse_all(client, symbols)
+        for result in results:
+            total = result["token_usage"]["total"]
+            print(
+                f"{result['symbol']}: {total['calls']} calls, {total['total_tokens']} tokens, "
+                f"${total['cost_usd']}, failed: {result['failures'] or 'none'}"
+            )
+        for result in results:
+            stored = kept(runtime, Question(scope=result["token_usage"]["id"]))
+            if stored is not None:
+                found = stored.total
+                print(f"{result['symbol']} in the ledger: {found.calls} calls, {found.cost_text}")
 
 
 if __name__ == "__main__":

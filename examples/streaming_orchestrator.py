@@ -11,17 +11,19 @@ With one, the service is `uvicorn examples.streaming_orchestrator:app`:
 
 The routine is generated while five look-ups embed what to search for. `attribute(call_type=...)` names
 the sources; `stream_with_usage` puts a `token_usage` after each call and a `token_summary` at the end.
-Who leaves early gets no summary, and `on_end` gets the scope of what was used all the same.
+Who leaves early gets no summary, and `on_end` gets the scope of what was used all the same. With the setting
+`ledger` every call is stored, and `/usage/{id}` reads back what an answer took, also after a restart.
 """
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import httpx
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import StreamingResponse
 from google import genai
 from google.genai import errors
@@ -29,8 +31,10 @@ from google.genai.client import AsyncClient
 from google.genai.types import GenerateContentResponse
 
 from otel_llm_usage import UsageScope, attribute, instrument, stream_with_usage, track
+from otel_llm_usage.ledger import Question
 from otel_llm_usage.streaming import sse
 
+from .kept import PLACE, kept
 from .provider import provider
 
 MODEL = "gemini-2.5-flash"
@@ -142,7 +146,7 @@ def finished(usage: UsageScope) -> None:
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """One client and one catalogue for as long as the service runs."""
-    instrument()
+    app.state.runtime = instrument()
     async with genai.Client().aio as client:
         app.state.client, app.state.catalogue = client, await index(client)
         yield
@@ -165,19 +169,30 @@ async def get_routine(request: Request, skin: str) -> StreamingResponse:
     return StreamingResponse(events, media_type="text/event-stream")
 
 
+@app.get("/usage/{id}")
+def get_usage(id: str, request: Request) -> dict[str, Any]:
+    """What one answer took, by source, from the ledger."""
+    stored = kept(request.app.state.runtime, Question(scope=id, by=("call_type",)))
+    if stored is None or not stored.total.records:
+        raise HTTPException(404, "the ledger has no such answer")
+    return stored.to_dict()
+
+
 async def read() -> None:
-    """Print the events of one answer."""
+    """Print the events of one answer, and what the ledger has kept of it."""
     http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://routines")
-    async with (
-        lifespan(app),
-        http,
-        http.stream("GET", "/routine", params={"skin": "dry, sensitive"}) as answer,
-    ):
-        async for line in answer.aiter_lines():
-            if line:
-                print(line.removeprefix("data: "))
+    async with lifespan(app), http:
+        last = ""
+        async with http.stream("GET", "/routine", params={"skin": "dry, sensitive"}) as answer:
+            async for line in answer.aiter_lines():
+                if line:
+                    last = line.removeprefix("data: ")
+                    print(last)
+        stored = await http.get(f"/usage/{json.loads(last)['id']}")
+        print(json.dumps({"type": "in the ledger", **stored.json()["total"]}))
 
 
 if __name__ == "__main__":
     with provider("GEMINI_API_KEY"):
+        instrument(ledger=PLACE)
         asyncio.run(read())

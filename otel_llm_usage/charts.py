@@ -1,10 +1,11 @@
-"""What a scope has used and when, as pictures: drawn into files, or with signs in a terminal."""
+"""What was used and when, as pictures: drawn into files, or with signs in a terminal."""
 
 import io
 import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
@@ -22,6 +23,8 @@ from .sums import By, Gathered, Group, Sum, Sums, fields
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from .ledger import Report
 
 Measure = Literal["cost", "tokens", "calls"]
 """What the bars of a chart are as long as."""
@@ -89,24 +92,24 @@ class _Row(NamedTuple):
     """By the second field; empty where there is none."""
 
 
-def _rows(sums: Sums, by: tuple[str, ...], of: str, most: int) -> list[_Row]:
-    """The longest bar first; what is beyond `most` rows is the last one."""
+def _rows(divided: Mapping[tuple[str, ...], Sum], of: str, most: int) -> list[_Row]:
+    """The longest bar first; what is beyond `most` rows is the last one. By the values of some fields:
+    a row for each of the first, made of those of the others."""
     amount = _amount(of)
 
-    def ordered(found: Mapping[tuple[str, ...], Sum]) -> list[tuple[tuple[str, ...], Sum]]:
+    def ordered(found: Mapping[Any, Sum]) -> list[tuple[Any, Sum]]:
         return sorted(found.items(), key=lambda one: -amount(one[1]))
 
-    parts: dict[str, list[tuple[str, Sum]]] = {}
-    if len(by) > 1:
-        divided = sums.by(*by)
-        labels = _labels(key[1:] for key in divided)
-        for (first, *others), found in ordered(divided):
-            parts.setdefault(first, []).append((labels[tuple(others)], found))
-    wholes = sums.by(by[0])
-    labels = _labels(wholes)
-    rows = [
-        _Row(labels[key], whole, tuple(parts.get(key[0], ()))) for key, whole in ordered(wholes)
-    ]
+    wholes: dict[tuple[str, ...], Sum] = {}
+    parts: dict[tuple[str, ...], list[tuple[str, Sum]]] = {}
+    told_apart = any(len(key) > 1 for key in divided)
+    labels = _labels(key[1:] for key in divided) if told_apart else {}
+    for key, found in ordered(divided):
+        wholes.setdefault(key[:1], Sum()).merge(found)
+        if told_apart:
+            parts.setdefault(key[:1], []).append((labels[key[1:]], found))
+    names = _labels(wholes)
+    rows = [_Row(names[key], whole, tuple(parts.get(key, ()))) for key, whole in ordered(wholes)]
     if len(rows) <= most:
         return rows
     whole, rest = Sum(), dict[str, Sum]()
@@ -114,8 +117,10 @@ def _rows(sums: Sums, by: tuple[str, ...], of: str, most: int) -> list[_Row]:
         whole.merge(row.whole)
         for name, found in row.parts:
             rest.setdefault(name, Sum()).merge(found)
-    left = sorted(rest.items(), key=lambda one: -amount(one[1]))
-    return [*rows[: most - 1], _Row(f"{len(rows) - most + 1:,} others", whole, tuple(left))]
+    return [
+        *rows[: most - 1],
+        _Row(f"{len(rows) - most + 1:,} others", whole, tuple(ordered(rest))),
+    ]
 
 
 # ------------------------------------------------------------ in files
@@ -133,9 +138,11 @@ _UNDIVIDED = ""
 def bar_chart(path: str | os.PathLike[str], id: str, sums: Sums, by: By, of: str) -> None:
     """Draw the bars; see `UsageScope.bar_chart`."""
     asked = fields(by)
-    rows = _rows(sums, asked, of, _MOST_ROWS)
-    picture = _Picture(path, f"{of.capitalize()} by {_listed(asked)}")
-    total = sums.total
+    rows = _rows(sums.by(*asked), of, _MOST_ROWS)
+    _draw_rows(_Picture(path, f"{of.capitalize()} by {_listed(asked)}"), id, rows, sums.total, of)
+
+
+def _draw_rows(picture: "_Picture", id: str, rows: Sequence[_Row], total: Sum, of: str) -> None:
     facts = [tables.calls(total.calls)]
     if of != "calls":
         facts.insert(0, _told(of, total) + (" tokens" if of == "tokens" else ""))
@@ -191,6 +198,89 @@ def _tick(of: str, value: float) -> str:
     exact = Decimal(f"{value:.6g}")
     places = max(2, -int(exact.as_tuple().exponent)) if of == "cost" and value else 0
     return f"{'$' if of == 'cost' else ''}{exact:,.{places}f}"
+
+
+# ------------------------------------------------------------ of a ledger
+
+
+def _report_title(report: "Report", of: str) -> str:
+    return f"{of.capitalize()} by {_listed(report.question.by)}"
+
+
+def _report_rows(report: "Report", of: str, most: int) -> list[_Row]:
+    """A row for each value of the first name; of time in its order, else the longest bar first."""
+    divided = {tuple(tables.group_names(report, line.group)): line.sum for line in report.lines}
+    by_time = report.question.bucket == report.question.by[0]
+    rows = _rows(divided, of, len(divided) if by_time else most)
+    if by_time:
+        rows.sort(key=lambda row: row.name)
+    others = report.others
+    if others is not None and others.records:
+        rows.append(_Row(f"{report.groups - len(report.lines):,} others", others, ()))
+    return rows
+
+
+def report_chart(path: str | os.PathLike[str], report: "Report", of: str) -> None:
+    """Draw what a ledger has answered: over time a line for each group, else bars.
+
+    `MissingExtra` without matplotlib, `ConfigurationError` for a kind of file it can't write.
+    """
+    picture = _Picture(path, _report_title(report, of))
+    if report.question.bucket is None:
+        rows = _report_rows(report, of, _MOST_ROWS)
+        _draw_rows(picture, _time_of(report), rows, report.total, of)
+        return
+    axes = picture.axes(_time_of(report), [_told(of, report.total)], rows=len(report.lines) and 9)
+    if report.lines:
+        _draw_lines(picture, axes, report, of)
+    picture.save()
+
+
+def _time_of(report: "Report") -> str:
+    asked = report.question
+    since, until = (
+        "" if one is None else f"{one.astimezone(asked.zone):%Y-%m-%d %H:%M}"
+        for one in (asked.since, asked.until)
+    )
+    return f"{since or 'the first call'} to {until or 'now'}" if since or until else "all calls"
+
+
+def _draw_lines(picture: "_Picture", axes: "Axes", report: "Report", of: str) -> None:
+    amount, unit = _amount(of), PICO if of == "cost" else 1
+    place = report.question.by.index(str(report.question.bucket))
+    found: dict[str, dict[datetime, float]] = {}
+    for line in report.lines:
+        names = tables.group_names(report, line.group)
+        name = " · ".join(one for at, one in enumerate(names) if at != place)
+        found.setdefault(name, {})[line.group[place]] = amount(line.sum) / unit
+    colours = _Colours((name, sum(points.values())) for name, points in found.items())
+    shown: dict[str, dict[datetime, float]] = {}
+    for name, points in found.items():
+        line_of = shown.setdefault(colours.shown(name), {})
+        for at, value in points.items():
+            line_of[at] = line_of.get(at, 0.0) + value
+    times = sorted({at for points in found.values() for at in points})
+    for name in colours.names:
+        axes.plot(
+            range(len(times)),
+            [shown[name].get(at, 0.0) for at in times],
+            color=colours[name],
+            linewidth=1.8,
+            marker="o",
+            markersize=3,
+        )
+    axes.set_ylim(bottom=0)
+    every = max(1, math.ceil(len(times) / 8))
+    marks = list(range(0, len(times), every))
+    axes.set_xticks(
+        marks,
+        [tables.piece(times[mark], str(report.question.bucket)) for mark in marks],
+        fontsize=9,
+        fontfamily=_FONT,
+        color=_PALE,
+    )
+    picture.scale_up(axes, lambda value: _tick(of, value), whole=of != "cost")
+    picture.legend(colours)
 
 
 class _Span(NamedTuple):
@@ -471,6 +561,19 @@ class _Picture:
         axes.grid(axis="x", color=_GRID, linewidth=0.8)
         axes.set_axisbelow(True)
 
+    def scale_up(self, axes: "Axes", told: Callable[[float], str], *, whole: bool) -> None:
+        """The same for amounts that go up."""
+        # an extra
+        from matplotlib.ticker import FuncFormatter, MaxNLocator  # noqa: PLC0415
+
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=(1, 2, 2.5, 5, 10), integer=whole))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: self.plain(told(value))))
+        axes.tick_params(
+            axis="both", length=0, labelsize=9, labelcolor=_PALE, labelfontfamily=_FONT
+        )
+        axes.grid(axis="y", color=_GRID, linewidth=0.8)
+        axes.set_axisbelow(True)
+
     def legend(self, colours: _Colours, *, failed: bool = False) -> None:
         """Which colour is whose, below; nothing where there is one bar's colour alone."""
         from matplotlib.lines import Line2D  # noqa: PLC0415 (an extra)
@@ -557,7 +660,7 @@ class Bars:
     def __init__(self, sums: Sums, by: By, of: str) -> None:
         self._of = of
         self._title = f"{of.capitalize()} by {_listed(fields(by))}"
-        self._rows = _rows(sums, fields(by), of, _MOST_ROWS)
+        self._rows = _rows(sums.by(*fields(by)), of, _MOST_ROWS)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield Text(self._title, style="bold")
@@ -593,6 +696,15 @@ class Bars:
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         return Measurement(_ROOM, _ROOM).with_maximum(options.max_width)
+
+
+class ReportBars(Bars):
+    """The same of what a ledger has answered."""
+
+    def __init__(self, report: "Report", of: str) -> None:
+        self._of = of
+        self._title = _report_title(report, of)
+        self._rows = _report_rows(report, of, _MOST_ROWS)
 
 
 class Lanes:

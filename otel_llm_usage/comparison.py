@@ -10,7 +10,7 @@ from .prices import Catalogue, names, owner
 from .prices.cards import Card
 from .providers import hosts
 from .records import KINDS, Cost, Reading, Record, Request, Usage, dollars
-from .sums import By, Gathered, Group, Sum, Sums, as_text, fields
+from .sums import By, Gathered, Group, Sum, as_text, fields
 
 if TYPE_CHECKING:
     from .prices.compiler import Question
@@ -222,17 +222,12 @@ class _Picked(NamedTuple):
         return self.agents is None or name in self.agents
 
     def record(self, record: Record) -> bool:
-        return self.agent(record.agent) and (
-            self.model is None or _asked_or_answered(record, self.model)
-        )
+        return self.agent(record.agent) and (self.model is None or is_of(record, self.model))
 
     def sum_of(self, gathered: Gathered, picked: Sequence[Record]) -> Sum:
         """All of them, also those that are not kept any more."""
         if not gathered.dropped:
-            sums = Sums()
-            for record in picked:
-                sums.add(record)
-            return sums.total
+            return _sum_of(picked)
         # groups tell who answered; who was asked, the records that are kept
         answered = {(record.provider, record.model) for record in picked}
         found = Sum()
@@ -240,21 +235,29 @@ class _Picked(NamedTuple):
             if self.agent(group.agent) and (
                 self.model is None
                 or (group.provider, group.model) in answered
-                or _names(group.model, hosts.named(group.provider).platform, self.model)
+                or is_named(group.model, hosts.named(group.provider).platform, self.model)
             ):
                 found.merge(part)
         return found
 
 
-def _asked_or_answered(record: Record, model: str) -> bool:
+def _sum_of(records: Iterable[Record]) -> Sum:
+    found = Sum()
+    for record in records:
+        found.add(record)
+    return found
+
+
+def is_of(record: Record, model: str) -> bool:
+    """Whether a call asked for a model, or was answered by it."""
     request = record.request
     return any(
-        name is not None and _names(name, request.platform, model)
+        name is not None and is_named(name, request.platform, model)
         for name in (record.response_model, request.model)
     )
 
 
-def _names(name: str, platform: str, model: str) -> bool:
+def is_named(name: str, platform: str, model: str) -> bool:
     """Whether a model of this name is meant: one without a date stands for all its snapshots."""
     if name == model:
         return True
@@ -286,20 +289,84 @@ class _Seller(NamedTuple):
 
 
 def _seller(
-    gathered: Gathered, catalogue: Catalogue, model: str | None, provider: str | None
+    catalogue: Catalogue, model: str | None, provider: str | None, sold: Record | None, at: float
 ) -> _Seller | None:
     """Who was named, else whoever sold it in these calls, else whose model it is by its name."""
     if provider is not None:
         return _Seller(hosts.named(provider))
     if model is None:
         return None
-    for record in reversed(gathered.records):
-        if _asked_or_answered(record, model):
-            theirs = record.request
-            host = hosts.Host(theirs.provider, theirs.vendor, theirs.platform)
-            return _Seller(host, _asked_then(record, catalogue).region)
-    last = gathered.records[-1].time if gathered.records else time.time()
-    return _Seller(hosts.named(owner(catalogue, model, at=last)), by_name=True)
+    if sold is not None:
+        theirs = sold.request
+        host = hosts.Host(theirs.provider, theirs.vendor, theirs.platform)
+        return _Seller(host, _asked_then(sold, catalogue).region)
+    return _Seller(hosts.named(owner(catalogue, model, at=at)), by_name=True)
+
+
+def latest_of(records: Sequence[Record], model: str | None) -> Record | None:
+    """The last of these that is of a model: it tells who sells it."""
+    if model is None:
+        return None
+    return next((record for record in reversed(records) if is_of(record, model)), None)
+
+
+class Elsewhere:
+    """Calls that pass by, one after the other, at the prices of another model, tier or seller."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        model: str | None = None,
+        tier: str | None = None,
+        provider: str | None = None,
+        *,
+        sold: Record | None = None,
+        at: float | None = None,
+    ) -> None:
+        """`sold`: a call of that model, by which it is known who sells it; else `provider` says so, or
+        the model's name at a time (`at`, now if left out). `TypeError` if nothing is to be different.
+        """
+        if model is None and tier is None and provider is None:
+            raise TypeError(
+                "what_if() takes a model, a tier or a provider: what is to be different?"
+            )
+        at = time.time() if at is None else at
+        self._model = model
+        self._tier = tier
+        self._there = _There(catalogue, model, tier, _seller(catalogue, model, provider, sold, at))
+        self._calls = self._unpriced = self._known = self._billed = 0
+        self._actual: int | None = 0
+
+    def add(self, record: Record) -> None:
+        """Price one call anew."""
+        if record.cost.status == "not_billed":
+            return
+        first = not record.later_entry
+        self._billed += first
+        if record.usage is None and not record.units:
+            return
+        self._calls += first
+        pico = record.cost.pico
+        self._actual = None if self._actual is None or pico is None else self._actual + pico
+        cost = self._there.cost(record)
+        self._known += cost.known_pico
+        self._unpriced += cost.pico is None
+
+    def told(self, billed: int | None = None) -> WhatIf:
+        """What it came to; `billed`: how many billed calls there are in all, if more than passed by."""
+        there = self._there
+        return WhatIf(
+            model=self._model,
+            provider=next(iter(there.providers)) if len(there.providers) == 1 else None,
+            tier=self._tier,
+            calls=self._calls,
+            actual_usd=None if self._actual is None else dollars(self._actual),
+            other_usd=None if self._unpriced else dollars(self._known),
+            known_other_usd=dollars(self._known),
+            unpriced=self._unpriced,
+            left_out=max(0, (self._billed if billed is None else billed) - self._calls),
+            assumed=tuple(there.assumed),
+        )
 
 
 def what_if(
@@ -313,56 +380,89 @@ def what_if(
     of_model: str | None,
 ) -> WhatIf:
     """The calls of some agents and of a model, or all, priced anew; see `UsageScope.what_if`."""
-    if model is None and tier is None and provider is None:
-        raise TypeError("what_if() takes a model, a tier or a provider: what is to be different?")
-    seller = _seller(gathered, catalogue, model, provider)
-    elsewhere = _Elsewhere(catalogue, model, tier, seller)
-    picked = _Picked((agent,) if isinstance(agent, str) else agent, of_model)
-    records = [record for record in gathered.records if picked.record(record)]
-    calls = unpriced = known = 0
-    actual: int | None = 0
-    for record in records:
-        if record.cost.status == "not_billed" or (record.usage is None and not record.units):
-            continue
-        calls += not record.later_entry
-        actual = None if actual is None or record.cost.pico is None else actual + record.cost.pico
-        cost = elsewhere.cost(record)
-        known += cost.known_pico
-        unpriced += cost.pico is None
-    return WhatIf(
-        model=model,
-        provider=next(iter(elsewhere.providers)) if len(elsewhere.providers) == 1 else None,
-        tier=tier,
-        calls=calls,
-        actual_usd=None if actual is None else dollars(actual),
-        other_usd=None if unpriced else dollars(known),
-        known_other_usd=dollars(known),
-        unpriced=unpriced,
-        left_out=max(0, picked.sum_of(gathered, records).billed - calls),
-        assumed=tuple(elsewhere.assumed),
+    records = gathered.records
+    elsewhere = Elsewhere(
+        catalogue,
+        model,
+        tier,
+        provider,
+        sold=latest_of(records, model),
+        at=records[-1].time if records else None,
     )
+    picked = _Picked((agent,) if isinstance(agent, str) else agent, of_model)
+    kept = [record for record in records if picked.record(record)]
+    for record in kept:
+        elsewhere.add(record)
+    return elsewhere.told(picked.sum_of(gathered, kept).billed)
 
 
 def compare_models(gathered: Gathered, catalogue: Catalogue, a: str, b: str) -> Comparison:
     """Two models as they were used; see `UsageScope.compare_models`."""
+    records = gathered.records
+    compared = Compared(
+        catalogue,
+        a,
+        b,
+        sold=[latest_of(records, model) for model in (a, b)],
+        at=records[-1].time if records else None,
+    )
+    for record in records:
+        compared.add(record)
 
-    def figures(model: str) -> ModelFigures:
+    def whole(model: str) -> Sum | None:
+        if not gathered.dropped:
+            return None
         picked = _Picked(None, model)
-        records = [record for record in gathered.records if picked.record(record)]
-        return ModelFigures.of(model, picked.sum_of(gathered, records))
+        kept = [record for record in records if picked.record(record)]
+        return picked.sum_of(gathered, kept)
 
-    def on(other: str, model: str) -> WhatIf:
-        return what_if(
-            gathered,
-            catalogue,
-            model=other,
-            tier=None,
-            provider=None,
-            agent=None,
-            of_model=model,
+    return compared.told(whole(a), whole(b))
+
+
+class Compared:
+    """Two models, of whose calls one after the other passes by."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        a: str,
+        b: str,
+        *,
+        sold: Sequence[Record | None],
+        at: float | None = None,
+    ) -> None:
+        """`sold`: a call of each, or `None`; see `Elsewhere`."""
+        sold_a, sold_b = sold
+        self._sides = (
+            _Side(a, Sum(), Elsewhere(catalogue, b, sold=sold_b, at=at)),
+            _Side(b, Sum(), Elsewhere(catalogue, a, sold=sold_a, at=at)),
         )
 
-    return Comparison(figures(a), figures(b), on(b, a), on(a, b))
+    def add(self, record: Record) -> None:
+        """Take one call, if it is of one of them."""
+        for side in self._sides:
+            if is_of(record, side.model):
+                side.found.add(record)
+                side.elsewhere.add(record)
+
+    def told(self, *whole: Sum | None) -> Comparison:
+        """What it came to; `whole`: of each model the sum of all its calls, if more than passed by."""
+        (a, on_b), (b, on_a) = (
+            (
+                ModelFigures.of(side.model, found := all_ or side.found),
+                side.elsewhere.told(found.billed),
+            )
+            for side, all_ in zip(self._sides, whole or (None, None), strict=True)
+        )
+        return Comparison(a, b, on_b, on_a)
+
+
+class _Side(NamedTuple):
+    """One of two models: its calls as they were, and on the other one."""
+
+    model: str
+    found: Sum
+    elsewhere: Elsewhere
 
 
 _INSTEAD = {
@@ -382,7 +482,7 @@ _EVERYWHERE = ("standard", "batch")
 """Tiers that mean the same with every vendor."""
 
 
-class _Elsewhere:
+class _There:
     """Another model, tier or seller, and what answers would cost there."""
 
     def __init__(

@@ -16,6 +16,9 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 MAPPING = (dict, Mapping)
 """For `isinstance`, which stops at the first that fits: `Mapping` alone runs code of Python's each time."""
 
+LARGEST = 2**40
+"""Counts beyond this are nonsense: a million of them add up within the 64 bits of a database."""
+
 PICO = 10**12
 """Money is counted in whole pico-dollars (1e-12 USD): every published rate is exact in them."""
 

@@ -828,11 +828,11 @@ def _ending_well() -> Iterator[None]:
     def end(number: int, _: Any) -> None:
         signal.signal(number, signal.SIG_DFL)
         # whatever was interrupted may hold a lock that is needed now
-        late = threading.Timer(_ENDING, os.kill, (os.getpid(), number))
+        late = threading.Timer(_ENDING, _die, (number,))
         late.daemon = True
         guard.call("close", late.start)
         _at_exit()
-        os.kill(os.getpid(), number)
+        _die(number)
 
     here = threading.current_thread() is threading.main_thread()
     if not here or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
@@ -845,6 +845,13 @@ def _ending_well() -> Iterator[None]:
         there = threading.current_thread() is threading.main_thread()
         if there and signal.getsignal(signal.SIGTERM) is end:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _die(number: int) -> None:
+    """End as by this signal, whose handler is the default one."""
+    os.kill(os.getpid(), number)
+    # to the first process of a container the system does nothing by default
+    os._exit(128 + number)
 
 
 _ENDING = 15.0

@@ -194,6 +194,19 @@ def otel_environment(environment: Mapping[str, str] | None = None) -> dict[str, 
     return {key: value for key, value in environment.items() if key.startswith("OTEL_") and value}
 
 
+def admin_key(provider: str, environment: Mapping[str, str] | None = None) -> str | None:
+    """The key with which a provider tells an organisation its usage, under the provider's own name."""
+    environment = os.environ if environment is None else environment
+    found = (environment.get(name) for name in _ADMIN_KEYS.get(provider, ()))
+    return next(filter(None, found), None)
+
+
+_ADMIN_KEYS: Mapping[str, tuple[str, ...]] = {
+    "openai": ("OPENAI_ADMIN_KEY",),
+    "anthropic": ("ANTHROPIC_ADMIN_KEY", "ANTHROPIC_ADMIN_API_KEY"),
+}
+
+
 def multiprocess_directory(environment: Mapping[str, str] | None = None) -> Path | None:
     """Where prometheus_client keeps the numbers of several processes, if it does."""
     environment = os.environ if environment is None else environment

@@ -1,8 +1,9 @@
 """What a scope has used and cost, as tables for people: in a terminal, or in a text file."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
-from typing import IO, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -10,9 +11,13 @@ from rich.measure import Measurement, measure_renderables
 from rich.table import Column, Table
 from rich.text import Text
 
+from .comparison import Comparison, ModelFigures, WhatIf
 from .prices.stanzas import shown
-from .records import Record, dollars
+from .records import Cost, Record, dollars
 from .sums import By, Gathered, Sum, Sums, fields
+
+if TYPE_CHECKING:
+    from .ledger import Report, Repriced, ScopeSum
 
 WIDTH = 100
 """Columns of what goes into a file; more where numbers or names need them."""
@@ -50,6 +55,15 @@ def cost(found: Sum) -> str:
     if not found.unpriced:
         return usd(dollars(found.pico))
     return f"at least {usd(dollars(found.pico))}" if found.pico else "unknown"
+
+
+def cost_of(cost: Cost) -> str:
+    """The dollars of one record, or what is sure of them; nothing where none are billed."""
+    if cost.status == "not_billed":
+        return "-"
+    if cost.pico is not None:
+        return usd(dollars(cost.pico))
+    return f"≥ {usd(dollars(cost.known_pico))}" if cost.known_pico else "unknown"
 
 
 def _cell(found: Sum) -> str:
@@ -243,6 +257,235 @@ def _missing(total: Sum) -> list[RenderableType]:
     if not total.missing:
         return []
     return [Text(f"Of {total.missing:,} calls nobody said how many tokens they took.", "yellow")]
+
+
+# ------------------------------------------------------------ of a ledger
+
+
+def plain_table(*columns: Column | str) -> Table:
+    """A table with few lines."""
+    return Table(*columns, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+
+
+def _numbers(*heads: str) -> list[Column]:
+    return [Column(head, justify="right", overflow="fold") for head in heads]
+
+
+def _change(now: int, before: int) -> str:
+    """How much more it is, in dollars and as a share; amounts in pico-dollars."""
+    more = now - before
+    sign = "+" if more > 0 else "-" if more < 0 else "±"
+    told = f"{sign}{usd(abs(dollars(more)))}"
+    if before:
+        told += f" ({100 * more / before:+.0f}%)"
+    return told
+
+
+def piece(value: datetime, bucket: str) -> str:
+    """A piece of time, by when it begins."""
+    if bucket == "month":
+        return f"{value:%Y-%m}"
+    if bucket != "hour":
+        return f"{value:%Y-%m-%d}"
+    # in the night in which clocks go back, an hour is there twice
+    return f"{value:%Y-%m-%d %H:%M}" if not value.utcoffset() else f"{value:%Y-%m-%d %H:%M%z}"
+
+
+def group_names(report: "Report", group: tuple[Any, ...]) -> list[str]:
+    """What the calls of a line share, for people."""
+    return [
+        piece(value, field) if isinstance(value, datetime) else name(value)
+        for field, value in zip(report.question.by, group, strict=True)
+    ]
+
+
+class ReportTable:
+    """What a ledger has answered: a row for each line, the others, the total, and what is not known."""
+
+    def __init__(self, report: "Report") -> None:
+        self._report = report
+
+    def _table(self, *, brief: bool) -> Table:
+        report = self._report
+        total = report.total
+        numbers = [one for one in _NUMBERS if one.brief or not brief]
+        beside = any(line.previous is not None for line in report.lines) or report.previous
+        heads = [*(one.head for one in numbers), "cost", "share"]
+        heads += ["change"] if beside else []
+        heads += [] if brief else ["saved", "wasted"]
+        asked = report.question.by
+        made = plain_table(
+            *(Column(_HEADS.get(field, field), overflow="fold") for field in asked),
+            *_numbers(*heads),
+        )
+
+        def add(names: list[str], found: Sum, previous: Sum | None, style: str = "") -> None:
+            cells = [*(f"{one.of(found):,}" for one in numbers), _cell(found)]
+            cells.append(share(found.pico, total.pico))
+            if beside:
+                cells.append("" if previous is None else _change(found.pico, previous.pico))
+            if not brief:
+                cells += [
+                    usd(dollars(pico)) if pico else ""
+                    for pico in (found.saved_pico, found.wasted_pico)
+                ]
+            made.add_row(*map(Text, names), *cells, style=style)
+
+        for line in report.lines:
+            add(group_names(report, line.group), line.sum, line.previous)
+        others = report.others
+        blank = [""] * (len(asked) - 1)
+        if asked and others is not None:
+            add([f"{report.groups - len(report.lines):,} others", *blank], others, None)
+        if made.rows:
+            made.rows[-1].end_section = True
+        add(["all", *blank] if asked else [], total, report.previous, "bold")
+        return made
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        whole = self._table(brief=False)
+        needed = console.measure(whole, options=options.update(width=_ANY)).maximum
+        yield self._table(brief=True) if needed > options.max_width else whole
+        yield from _unsure(self._report.total)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return measure_renderables(console, options, [self._table(brief=False)])
+
+
+def _unsure(total: Sum) -> Iterator[RenderableType]:
+    if total.unpriced:
+        yield Text(
+            f"No price, or not for all of it: {total.unpriced:,} of {total.records:,} records. "
+            "Dollars after ≥ are lower bounds.",
+            "yellow",
+        )
+    yield from _missing(total)
+    if total.estimated:
+        yield Text(
+            f"Our estimate: {total.estimated:,} records, {usd(total.estimated_usd)} "
+            f"({share(total.estimated_pico, total.pico) or '0%'} of the dollars).",
+            "yellow",
+        )
+
+
+def scopes(listed: Iterable["ScopeSum"]) -> Table:
+    """Usage scopes, one in a row."""
+    made = plain_table(
+        Column("scope", overflow="fold"),
+        Column("began", no_wrap=True),
+        *_numbers("minutes", "calls", "failed", "tokens", "cost"),
+    )
+    for one in listed:
+        made.add_row(
+            Text(name(one.id)),
+            f"{one.began:%Y-%m-%d %H:%M:%S}",
+            f"{(one.latest - one.began).total_seconds() / 60:,.1f}",
+            f"{one.sum.calls:,}",
+            f"{one.sum.failures:,}",
+            f"{one.sum.total_tokens:,}",
+            _cell(one.sum),
+        )
+    return made
+
+
+def _amount(exact: Decimal | None, known: Decimal) -> str:
+    """Dollars, or what is sure of them."""
+    if exact is not None:
+        return usd(exact)
+    return f"≥ {usd(known)}" if known else "unknown"
+
+
+def compared(told: Comparison) -> Table:
+    """Two models side by side, and below what the calls of each would have cost on the other."""
+
+    def average(tokens: float | None) -> str:
+        return "-" if tokens is None else f"{tokens:,.0f}"
+
+    rows: tuple[tuple[str, Callable[[ModelFigures], str]], ...] = (
+        ("calls", lambda one: f"{one.calls:,}"),
+        ("failed", lambda one: f"{one.failures:,}"),
+        ("input tokens of a call", lambda one: average(one.input_tokens)),
+        ("output tokens of a call", lambda one: average(one.output_tokens)),
+        (
+            "seconds of a call",
+            lambda one: f"{one.average_seconds:.2f}" if one.average_seconds else "-",
+        ),
+        ("cost of a call", lambda one: "-" if one.usd_per_call is None else usd(one.usd_per_call)),
+        ("cost", lambda one: _amount(one.total_usd, one.known_usd)),
+    )
+    made = plain_table(Column(""), *_numbers(name(told.a.model), name(told.b.model)))
+    for head, of in rows:
+        made.add_row(head, of(told.a), of(told.b))
+    made.rows[-1].end_section = True
+    for head, there in (("the same tokens on the other", (told.a_on_b, told.b_on_a)),):
+        made.add_row(head, *(_amount(one.other_usd, one.known_other_usd) for one in there))
+    made.add_row(
+        "that would be", *(_times(one.ratio) for one in (told.a_on_b, told.b_on_a)), style="bold"
+    )
+    made.caption = _assumed([*told.a_on_b.assumed, *told.b_on_a.assumed])
+    made.caption_justify = "left"
+    return made
+
+
+def _times(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.3g} × the cost"
+
+
+def _assumed(words: Iterable[str]) -> str:
+    told = [*dict.fromkeys(words), "another model counts and answers otherwise"]
+    return "\n".join(f"{word[:1].upper()}{word[1:]}." for word in told)
+
+
+def instead(told: WhatIf) -> Table:
+    """What calls have cost, and would have cost."""
+    where = " ".join(filter(None, (told.model, told.tier, told.provider)))
+    made = plain_table(*_numbers("calls", "cost", f"on {name(where)}", "difference", "left out"))
+    difference = told.difference_usd
+    made.add_row(
+        f"{told.calls:,}",
+        "unknown" if told.actual_usd is None else usd(told.actual_usd),
+        _amount(told.other_usd, told.known_other_usd),
+        "-"
+        if difference is None
+        else f"{'+' if difference > 0 else ''}{usd(difference)}"
+        f"{'' if told.ratio is None else f' ({100 * (told.ratio - 1):+.0f}%)'}",
+        f"{told.left_out:,}",
+    )
+    words = list(told.assumed)
+    if told.unpriced:
+        words.append(f"{told.unpriced:,} answers have no known price there")
+    made.caption, made.caption_justify = _assumed(words), "left"
+    return made
+
+
+def repriced(found: Mapping[str, "Repriced"]) -> Table:
+    """What other prices change, by model."""
+    made = plain_table(
+        Column("model", overflow="fold"),
+        *_numbers("records", "changed", "before", "after", "difference"),
+    )
+
+    def add(head: str, one: "Repriced", style: str = "") -> None:
+        made.add_row(
+            Text(head),
+            f"{one.records:,}",
+            f"{one.changed:,}",
+            usd(dollars(one.before_pico)),
+            usd(dollars(one.after_pico)),
+            _change(one.after_pico, one.before_pico),
+            style=style,
+        )
+
+    for model, one in found.items():
+        add(name(model), one)
+    if made.rows:
+        made.rows[-1].end_section = True
+        first, *others = found.values()
+        whole = [sum(numbers) for numbers in zip(first, *others, strict=True)]
+        add("all", type(first)(*whole), "bold")
+    else:
+        made.add_row("no records that could be priced anew")
+    return made
 
 
 def show(renderable: Any, file: IO[str] | None = None) -> None:

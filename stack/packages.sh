@@ -2,12 +2,13 @@
 # Installs what Debian packages and the tests need and this machine has not: stack/packages.sh STAMP
 # Root only; others are told what to install, and the tests say what they skip. No service is started.
 set -eu
-PACKAGES="prometheus prometheus-alertmanager postgresql"
+PACKAGES="prometheus prometheus-alertmanager postgresql pgbouncer"
 missing=
 for program in prometheus promtool prometheus-alertmanager amtool; do
   command -v "$program" >/dev/null 2>&1 || missing="$missing $program"
 done
-# Debian keeps the server's programs off the path
+# Debian keeps these off the path
+[ -x /usr/sbin/pgbouncer ] || missing="$missing pgbouncer"
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 if [ -n "$missing" ]; then
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then

@@ -9,6 +9,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -60,6 +61,25 @@ def test_the_caller_of_a_plain_call_runs_few_functions_of_ours(
     assert 0 < found.total() <= most, found.most_common()
     # what an answer says is nobody's business who waits for it
     assert not [name for name in found if "Reader" in name or "cards" in name], found
+
+
+@pytest.mark.parametrize("call", ["chat", "messages", "generate"])
+def test_a_ledger_is_nothing_that_a_caller_runs(
+    clients: Clients, call: str, tmp_path: Path
+) -> None:
+    for durability, his in (("interval", False), ("sync", True)):
+        runtime = instrument(
+            spans="never",
+            otlp=False,
+            registry=CollectorRegistry(),
+            ledger=tmp_path / f"{durability}.db",
+            durability=durability,
+        )
+        action = getattr(clients, call)
+        action()
+        runtime.flush()
+        assert any(name.startswith("ledger.") for name in _calls(action)) is his
+        runtime.close()
 
 
 @pytest.mark.parametrize(("stream", "most"), [("stream", 10), ("stream_unasked", 10)])

@@ -8,14 +8,12 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-from ..comparison import compare_models
+from .. import hindsight
 from ..errors import ConfigurationError
-from ..ledger import Ledger, Place, Question, Report, Reports, ScopeLine, Upkeep, asking
-from ..ledger.reports import MOST_LINES
+from ..ledger import Ledger, Place, Question, Report, Reports, Upkeep, asking
 from ..ledger.rows import clean
 from ..prices import Catalogue
 from ..runtime import estimate
-from ..sums import Gathered, Sums
 from ..tracking import call_detail
 from . import parameters
 from .parameters import DIMENSION, LINES, WHICH, Parameter
@@ -164,21 +162,12 @@ def calls(asked: Asked) -> dict[str, Any]:
     return {"calls": list(map(call_detail, records)), "next": _cursor(end)}
 
 
-def _scope(line: ScopeLine) -> dict[str, Any]:
-    return {
-        "id": line.id,
-        "began": line.began.isoformat(),
-        "latest": line.latest.isoformat(),
-        **line.sum.to_dict(),
-    }
-
-
 def scopes(asked: Asked) -> dict[str, Any]:
     """The latest scopes."""
     lines, end = asked.reports.scopes(
         asked.query.get("limit", 100), before=_place(asked.query.get("cursor"))
     )
-    return {"scopes": list(map(_scope, lines)), "next": _cursor(end)}
+    return {"scopes": [line.to_dict() for line in lines], "next": _cursor(end)}
 
 
 _OF_A_SCOPE = 20
@@ -217,19 +206,11 @@ def compare(asked: Asked) -> dict[str, Any]:
             for name, values in body.get("where", {}).items()
         },
         zone=_zone(body),
-        limit=MOST_LINES,
     )
-    records, end = asked.reports.latest(question)
-    sums = Sums()
-    for record in records:
-        sums.add(record)
-    gathered = Gathered(sums, tuple(reversed(records)), 0)
-    found = compare_models(gathered, asked.catalogue(), *body["models"])
+    found = hindsight.compare_models(asked.reports, asked.catalogue(), question, *body["models"])
     return {
         "since": None if question.since is None else question.since.isoformat(),
         "until": None if question.until is None else question.until.isoformat(),
-        "records": len(records),
-        "complete": end is None,
         **found.to_dict(),
     }
 

@@ -2,8 +2,9 @@
 
 from .asking import BadQuestion
 from .database import DatabaseError
+from .door import opened
 from .ledger import Ledger
-from .reports import DIMENSIONS, Line, Place, Question, Report, Reports, ScopeLine
+from .reports import DIMENSIONS, Line, Place, Question, Report, Reports, ScopeSum
 from .upkeep import Repriced, Upkeep
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Report",
     "Reports",
     "Repriced",
-    "ScopeLine",
+    "ScopeSum",
     "Upkeep",
+    "opened",
 ]

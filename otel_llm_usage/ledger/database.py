@@ -3,8 +3,9 @@
 import os
 import sqlite3
 import time
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.pool import NullPool
 
-from ..errors import ConfigurationError, MissingExtra
+from ..errors import ConfigurationError, LLMUsageError, MissingExtra
 
 DatabaseError = SQLAlchemyError
 """What reading and writing raise where the database is away, locked or refuses."""
@@ -69,6 +70,12 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite:
             self.url = self.url.set(database=_checked_file(self.url.database))
+        self._opened: set[int] = set()
+        """Connections to an SQLite file that are open."""
+        self._parents: list[Engine] = []
+        self.left_to_parent = False
+        """Whether this process must not open the file: it was forked while its parent had it open, and
+        what SQLite then knows of locks and sharing is not true here."""
         self.engine = self._engine()
 
     def __repr__(self) -> str:
@@ -85,6 +92,7 @@ class Database:
                     connect_args={
                         "application_name": "otel-llm-usage",
                         "connect_timeout": 5,
+                        "client_encoding": "utf8",  # whatever the server's default is
                         # a pooler in between may go on with another connection of the server's
                         "prepare_threshold": None,
                     },
@@ -98,9 +106,28 @@ class Database:
             poolclass=NullPool,
             hide_parameters=True,  # whose calls these are is nothing for a log
         )
-        event.listen(engine, "connect", _prepare)
+        event.listen(engine, "do_connect", self._opening)
+        event.listen(engine, "connect", self._connected)
+        event.listen(engine, "close", self._closing)
         event.listen(engine, "begin", _begin)
         return engine
+
+    def _opening(self, *_: Any) -> None:
+        if self.left_to_parent:
+            raise LLMUsageError(
+                "this process was forked while its parent had the ledger's file open, so only others can "
+                "use it"
+            )
+        file = self.url.database
+        if file and not file.startswith("file:"):
+            _make_private(Path(file).resolve())
+
+    def _connected(self, connection: Any, _: Any) -> None:
+        _prepare(connection)
+        self._opened.add(id(connection))
+
+    def _closing(self, connection: Any, _: Any) -> None:
+        self._opened.discard(id(connection))
 
     def make_ready(self) -> None:
         """Have readers and a writer of an SQLite file not wait for each other; a file remembers that."""
@@ -160,6 +187,8 @@ class Database:
 
     def forget(self) -> None:
         """Leave the connections to the parent: we are its forked child."""
+        self.left_to_parent = self.left_to_parent or bool(self._opened)
+        self._parents.append(self.engine)  # nobody is to take down what the parent speaks through
         self.engine = self._engine()  # of the old one somebody may have held locks
 
     def close(self) -> None:
@@ -181,7 +210,21 @@ def _checked_file(file: str | None) -> str:
     return file if file.startswith("file:") else os.path.abspath(file)
 
 
-def _prepare(connection: Any, _: Any) -> None:
+def _make_private(file: Path) -> None:
+    """See that a new file is for nobody else, and with it those that SQLite puts beside it."""
+    # not in its place: to close a file that SQLite has open gives up all the locks that it holds
+    new = file.with_name(f".{file.name[:100]}.{uuid.uuid4().hex}")
+    with suppress(OSError):  # SQLite will say what is wrong
+        if file.exists():
+            return
+        os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        try:
+            os.link(new, file)
+        finally:
+            new.unlink()
+
+
+def _prepare(connection: Any) -> None:
     # SQLAlchemy begins, not Python's driver: a writer has to say so at once
     connection.isolation_level = None
     connection.execute("PRAGMA synchronous = NORMAL")  # in this mode whole after any crash

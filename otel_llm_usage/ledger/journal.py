@@ -1,7 +1,8 @@
 """What waits on the disk while the database is away: a file for each process, a line for each row.
 
 A file belongs to whoever holds its lock, which ends with the process; then whoever finds the file takes it
-over. Needs the file locks of Unix.
+over. Its first line says its format and the names of its columns: what an older version has written is
+taken over, too, and what a newer one has written is left to a newer one. Needs the file locks of Unix.
 """
 
 import fcntl
@@ -9,7 +10,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -24,8 +25,11 @@ Kept = tuple[Row, tuple[str, ...]]
 """A row, and the scopes that it belongs to."""
 
 _SUFFIX = ".journal"
-_FORMAT = [1, len(COLUMNS)]
-"""What a line begins with; a line of another version is left out, counted and said."""
+_OTHERS = ".other"
+"""What is put behind the name of a file that cannot be taken over, for a version that knows better."""
+_FORMAT = "otel-llm-usage journal 1"
+"""Of another one nothing is known, neither what the lines mean."""
+_HEAD = json.dumps([_FORMAT, COLUMNS], separators=(",", ":")).encode() + b"\n"
 _PORTION = 2_000
 """Rows that are handed on at once."""
 
@@ -53,7 +57,7 @@ class Journal:
             _, file = self._mine = self._mine or self._new()
             end = file.seek(0, os.SEEK_END)
             try:
-                _write_all(file, lines)
+                _write_all(file, lines if end else _HEAD + lines)
                 os.fsync(file.fileno())
             except OSError:
                 file.truncate(end)
@@ -82,7 +86,7 @@ class Journal:
         count = 0
         while self._full:
             path, file = self._full[0]
-            count += _hand_on(path, hand_on)
+            count += _hand_on(path, COLUMNS, hand_on)
             path.unlink()
             file.close()
             del self._full[0]
@@ -92,15 +96,19 @@ class Journal:
 
     def _others(self) -> list[Path]:
         mine = self._mine
-        found = sorted(self._folder.glob(f"*{_SUFFIX}"))
+        found = sorted(self._folder.glob(f"*{_SUFFIX}*"))
         return [path for path in found if mine is None or path != mine.path]
 
-    def reject(self, row: Kept) -> None:
-        """Keep a row that no database takes, for somebody to look at. Raises `OSError`."""
+    def has_more(self) -> bool:
+        """Whether there is a file of others, at work or gone, that was not set aside."""
+        return any(path.suffix == _SUFFIX for path in self._others())
+
+    def reject(self, told: Mapping[str, Any]) -> None:
+        """Keep what no database takes, for somebody to look at. Raises `OSError`."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with open(self.rejected, "ab", buffering=0, opener=_private) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            _write_all(file, _line(row))
+            _write_all(file, json.dumps(told).encode() + b"\n")
 
     def close(self) -> None:
         """Leave what is kept to the next one: another process, or in a forked child its parent, whose
@@ -130,16 +138,53 @@ def _taken_over(path: Path, hand_on: Callable[[Sequence[Kept]], None]) -> int:
             return 0
         if not path.exists():
             return 0  # somebody else was here meanwhile
-        count = _hand_on(path, hand_on)
+        head = file.readline()
+        columns = _columns(head)
+        if columns is not None:
+            count = _hand_on(path, columns, hand_on)
+        elif _HEAD.startswith(head):
+            count = 0  # its process was killed before there was a row
+        else:
+            _set_aside(path)
+            return 0
         path.unlink()
         return count
 
 
-def _hand_on(path: Path, hand_on: Callable[[Sequence[Kept]], None]) -> int:
+def _columns(head: bytes) -> tuple[str, ...] | None:
+    """The names of a file's columns; `None` if it is for another version to know what it holds."""
+    try:
+        kind, names = json.loads(head)
+        columns = tuple(map(str, names))
+    except (ValueError, TypeError):
+        return None
+    return columns if kind == _FORMAT and set(columns) <= set(COLUMNS) else None
+
+
+def _set_aside(path: Path) -> None:
+    """Leave a file as it is to a version that knows it, which takes it over from there."""
+    if path.suffix == _OTHERS:
+        return
+    aside = path.with_name(path.name + _OTHERS)
+    try:
+        path.rename(aside)
+    except OSError as error:
+        guard.failed("ledger.journal", error)
+        return
+    guard.count("ledger.journal")
+    logger.error(
+        "A journal of the ledger was written by another version of otel-llm-usage, or is damaged; it is "
+        "kept as %s until a version that knows it comes.",
+        aside,
+    )
+
+
+def _hand_on(path: Path, columns: Sequence[str], hand_on: Callable[[Sequence[Kept]], None]) -> int:
     count = 0
     with path.open("rb") as lines:
+        lines.readline()
         while portion := list(islice(lines, _PORTION)):
-            rows = [row for line in portion if (row := _row(path, line)) is not None]
+            rows = [row for line in portion if (row := _row(path, columns, line)) is not None]
             if rows:
                 hand_on(rows)
             count += len(rows)
@@ -151,17 +196,15 @@ def _private(path: str, flags: int) -> int:
 
 
 def _line(kept: Kept) -> bytes:
-    row, scopes = kept
-    return json.dumps([*_FORMAT, row, scopes], separators=(",", ":")).encode() + b"\n"
+    return json.dumps(kept, separators=(",", ":")).encode() + b"\n"
 
 
-def _row(path: Path, line: bytes) -> Kept | None:
+def _row(path: Path, columns: Sequence[str], line: bytes) -> Kept | None:
     """The row of a line; a process that was killed may have left half of one."""
     try:
-        made: Any = json.loads(line)
-        version, columns, row, scopes = made
-        if [version, columns] == _FORMAT and len(row) == len(COLUMNS):
-            return tuple(row), tuple(scopes)
+        row, scopes = json.loads(line)
+        known = dict(zip(columns, row, strict=True))
+        return tuple(map(known.get, COLUMNS)), tuple(scopes)
     except (ValueError, TypeError):
         pass
     guard.count("ledger.journal")

@@ -2,10 +2,10 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import Connection, inspect, select
 
 from .. import forks
 from .._version import __version__
@@ -33,8 +33,8 @@ class Ledger:
         """`place`: the path of an SQLite file, or `postgresql://user@host/name`. `service`: who calls.
 
         `sync`: whoever hands over a record waits until it is on the disk; else it is written within
-        half a second. `journal`: the folder for what waits while the database is away; beside an SQLite
-        file if left out, else in `~/.local/state/otel-llm-usage`.
+        half a second. `journal`: the folder for what waits while the database is away, with a folder in it
+        for each ledger; beside an SQLite file if left out, else `~/.local/state/otel-llm-usage`.
 
         Nothing is opened before there is something to write. `ConfigurationError` where the place can't
         be one, `MissingExtra` where the driver is missing.
@@ -42,7 +42,7 @@ class Ledger:
         self.database = Database(place)
         self._migrated = False
         self._closed = False
-        self.folder = Path(journal).absolute() if journal is not None else _beside(self.database)
+        self.folder = _journal_folder(self.database, journal)
         self.writer = Writer(
             self._keep,
             Journal(self.folder),
@@ -69,9 +69,11 @@ class Ledger:
 
     def migrate(self) -> None:
         """Bring the schema up to date, once. Raises the database's errors, and `ConfigurationError` if
-        the ledger belongs to a newer version."""
+        the ledger belongs to a newer version, or somebody has dropped a part of it."""
         if not self._migrated:
             migrate(self.database, __version__)
+            with self.database.reading() as connection:
+                _check_whole(connection)
             self._migrated = True
 
     def flush(self) -> None:
@@ -89,17 +91,47 @@ class Ledger:
     def forget(self) -> None:
         """In a forked child: its own records, its own connections."""
         self.database.forget()
-        self.writer.forget()
+        self.writer.forget(hands_over=self.database.left_to_parent)
 
     def records(self) -> Iterable[Record]:
-        """Every record, the oldest first."""
+        """Every record, the oldest first, as all are at one moment; `scopes` are in no order.
+
+        Holds few of them in memory, and a transaction open until the end.
+        """
         self.flush()
         self.migrate()
         columns = [schema.records.c[name] for name in COLUMNS]
         query = select(*columns).order_by(schema.records.c.time, schema.records.c.id)
         with self.database.reading() as connection:
-            for row in connection.execute(query):
-                yield record_of(row)
+            found = connection.execution_options(yield_per=_PORTION).execute(query)
+            for rows in found.partitions():
+                scopes = _scopes(connection, [row.id for row in rows])
+                for row in rows:
+                    yield record_of(row)._replace(scopes=scopes.get(row.id, ()))
+
+
+_PORTION = 1_000
+"""Records that are read at once."""
+
+
+def _scopes(connection: Connection, ids: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+    """The scopes of each of these records that has any."""
+    scope = schema.scopes.c
+    found: dict[str, tuple[str, ...]] = {}
+    query = select(scope.record, scope.scope).where(scope.record.in_(ids)).order_by(scope.scope)
+    for record, name in connection.execute(query):
+        found[record] = (*found.get(record, ()), name)
+    return found
+
+
+def _check_whole(connection: Connection) -> None:
+    there = inspect(connection)
+    gone = [one.name for one in schema.metadata.sorted_tables if not there.has_table(one.name)]
+    if gone:
+        raise ConfigurationError(
+            f"somebody has dropped {', '.join(gone)}, and left the rest: drop every table and view that "
+            "begins with llm_usage, then they are made anew; or restore what is gone"
+        )
 
 
 _open: set[Ledger] = set()
@@ -124,13 +156,17 @@ def _after_fork_in_child() -> None:
 forks.around(before=_before_fork, parent=_after_fork_in_parent, child=_after_fork_in_child)
 
 
-def _beside(database: Database) -> Path:
-    """Where the journal is if nobody says: on the disk of this machine, one folder for each ledger."""
+def _journal_folder(database: Database, told: str | os.PathLike[str] | None) -> Path:
+    """Where the journal is: on the disk of this machine, one folder for each ledger."""
     file = database.url.database
     if database.is_sqlite and file:
-        return Path(f"{Path(file).resolve()}.journal")
-    address = database.url.set(password=None).render_as_string()
+        file = os.fspath(Path(file).resolve())
+        if told is None:
+            return Path(f"{file}.journal")
+    address = database.url.set(password=None, database=file).render_as_string()
     digest = hashlib.sha256(address.encode()).hexdigest()[:16]
+    if told is not None:
+        return Path(told).absolute() / digest
     try:
         home = Path.home()
     except RuntimeError:

@@ -3,7 +3,18 @@
 import time
 from collections.abc import Callable, Mapping
 
-from sqlalchemy import BigInteger, Column, Connection, Integer, MetaData, Table, Text, func, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    func,
+    inspect,
+    select,
+)
 
 from ..errors import ConfigurationError
 from . import schema
@@ -35,7 +46,7 @@ def _add_sums(connection: Connection) -> None:
 STEPS: Mapping[int, Callable[[Connection], None]] = {2: _add_sums}
 """What leads to each version from the one before it; the first one is made as the newest is."""
 
-NEWEST = 2
+NEWEST = schema.VERSION
 
 
 def migrate(database: Database, package: str) -> None:
@@ -43,20 +54,31 @@ def migrate(database: Database, package: str) -> None:
 
     `ConfigurationError` if a newer version of this package has been here: it would be misread.
     """
+    with database.reading() as connection:
+        if _version(connection) == NEWEST:
+            return  # who only reads need not be allowed to write
     database.make_ready()
     with database.changing() as connection:
         _versions.create(connection, checkfirst=True)
-        there = connection.scalar(select(func.max(_versions.c.version)))
+        there = _version(connection)
         if there is None:
             schema.metadata.create_all(connection)
             connection.execute(schema.usage_by_scope(connection.dialect.name))
-        elif there > NEWEST:
-            raise ConfigurationError(
-                f"the ledger has the schema {there}, and this version knows {NEWEST}: upgrade "
-                "otel-llm-usage here, too"
-            )
         for version in range((there or NEWEST) + 1, NEWEST + 1):
             STEPS[version](connection)
         if there != NEWEST:
             now = int(time.time() * 1_000_000)
             connection.execute(_versions.insert().values(version=NEWEST, applied=now, by=package))
+
+
+def _version(connection: Connection) -> int | None:
+    """Which schema is there; `ConfigurationError` if it is a newer one."""
+    if not inspect(connection).has_table(_versions.name):
+        return None
+    there: int | None = connection.scalar(select(func.max(_versions.c.version)))
+    if there is not None and there > NEWEST:
+        raise ConfigurationError(
+            f"the ledger has the schema {there}, and this version knows {NEWEST}: upgrade "
+            "otel-llm-usage here, too"
+        )
+    return there

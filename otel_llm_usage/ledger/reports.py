@@ -148,23 +148,31 @@ def _iso(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat()
 
 
-class ScopeLine(NamedTuple):
-    """A usage scope, and what the calls inside came to."""
-
-    id: str
-    began: datetime
-    """When its first call was made."""
-    latest: datetime
-    """When its last call was made."""
-    sum: Sum
-
-
 class Place(NamedTuple):
     """Where a page of records or scopes ends: the time and the id of its last one."""
 
     time: int
     """Microseconds."""
     id: str
+
+
+class ScopeSum(NamedTuple):
+    """A usage scope, and what was used inside."""
+
+    id: str
+    began: datetime
+    """When its first call was sent."""
+    latest: datetime
+    sum: Sum
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON; dollars as text, exact."""
+        return {
+            "id": self.id,
+            "began": _iso(self.began),
+            "latest": _iso(self.latest),
+            **self.sum.to_dict(),
+        }
 
 
 class Reports:
@@ -221,20 +229,70 @@ class Reports:
         last = Place(rows[-1].time, rows[-1].id) if len(rows) == question.limit else None
         return [record_of(row) for row in rows], last
 
+    def records(self, question: Question = _ALL) -> Iterator[Record]:
+        """Every record of the question (`since`, `until`, `where`, `scope`), the oldest first.
+
+        Holds few of them in memory, and a transaction open until the end, or until it is closed.
+        """
+        _check(question)
+        time, id_ = schema.records.c.time, schema.records.c.id
+        query = (
+            select(*(schema.records.c[name] for name in COLUMNS))
+            .select_from(_records(question.scope))
+            .where(*_between(time, question.since, question.until), *_those(question, _of_record))
+            .order_by(time, id_)
+        )
+        with (
+            self._reading() as connection,
+            connection.execution_options(yield_per=_PORTION).execute(query) as found,
+        ):
+            for rows in found.partitions():
+                yield from map(record_of, rows)
+
     def scopes(
-        self, limit: int = 100, *, before: Place | None = None
-    ) -> tuple[list[ScopeLine], Place | None]:
-        """The scopes, the one with the latest call first, and where the next page begins, if there may
+        self, limit: int = 20, *, before: Place | None = None
+    ) -> tuple[list[ScopeSum], Place | None]:
+        """The scopes that were called in last, those first, and where the next page begins, if there may
         be one."""
         _check(Question(limit=limit))
-        with self._reading() as connection:
-            ends = _latest_scopes(connection, limit, before)
-            sums = _of_scopes(connection, [id_ for id_, _, _ in ends])
-        end = Place(ends[-1][2], ends[-1][0]) if len(ends) == limit else None
-        return [
-            ScopeLine(id_, calendar.moment(first), calendar.moment(last), sums[id_])
-            for id_, first, last in ends
-        ], end
+        time, scope = schema.records.c.time, schema.scopes.c.scope
+        query = (
+            select(scope, time)
+            .join_from(schema.records, schema.scopes, schema.scopes.c.record == schema.records.c.id)
+            .order_by(time.desc(), scope.desc())
+            # SQLite would go through all scopes, and sort them
+            .with_hint(schema.records, "INDEXED BY llm_usage_time", "sqlite")
+        )
+        if before is not None:
+            query = query.where(time <= before.time, or_(time < before.time, scope < before.id))
+        met: set[str] = set()
+        listed: list[ScopeSum] = []
+        with (
+            self._reading() as connection,
+            connection.execution_options(yield_per=_PORTION).execute(query) as found,
+        ):
+            for id_, at in found:
+                if id_ in met:
+                    continue
+                met.add(id_)
+                told = _scope_sum(connection, id_)
+                if calendar.micro(told.latest) == at:  # else it was on an earlier page
+                    listed.append(told)
+                if len(listed) == limit:
+                    return listed, Place(at, id_)
+        return listed, None
+
+
+_PORTION = 1_000
+"""Rows that are read at once."""
+
+
+def _scope_sum(connection: Connection, id: str) -> ScopeSum:
+    time = schema.records.c.time
+    query = select(func.min(time), func.max(time)).select_from(_records(id))
+    began, latest = connection.execute(query).one()
+    total = _Asked(Question(scope=id), connection).total()
+    return ScopeSum(id, calendar.moment(began), calendar.moment(latest), total)
 
 
 # ------------------------------------------------------------ what may be asked
@@ -275,6 +333,8 @@ def _time_before(question: Question) -> Question:
 
 # ------------------------------------------------------------ from where
 
+_IN_SHORT = frozenset(schema.DIMENSIONS)
+"""Of these there are few values."""
 _BASE = (*schema.SUMS, "shortest", "longest")
 
 
@@ -335,10 +395,13 @@ class _Asked:
             return self._series()
         facts = self._facts(self._names)
         keys, sums = self._keys(facts), _sums_of(facts)
+        order = self._order(keys, sums)
+        # of a hundred thousand people only those of the page are added up in full
+        first_rank = not question.bucket and not _IN_SHORT.issuperset(self._names)
         query = (
-            select(*keys, *sums, func.count().over().label("groups"))
+            select(*keys, *(() if first_rank else sums), func.count().over().label("groups"))
             .group_by(*self._grouped(keys))
-            .order_by(*self._order(keys, sums))
+            .order_by(*order)
             .limit(question.limit)
             .offset(question.offset)
         )
@@ -346,7 +409,11 @@ class _Asked:
         if not rows and question.offset:
             groups = select(*keys).group_by(*self._grouped(keys)).subquery()
             return (), self._connection.scalar(select(func.count()).select_from(groups)) or 0
-        return tuple(self._line(row) for row in rows), rows[0].groups if rows else 0
+        if not first_rank or not rows:
+            return tuple(self._line(row) for row in rows), rows[0].groups if rows else 0
+        picked = [tuple(row[: len(keys)]) for row in rows]
+        found = self._of_groups(picked)
+        return tuple(Line(group, found[group]) for group in picked), rows[0].groups
 
     def _series(self) -> tuple[tuple[Line, ...], int]:
         """By time alone: also the pieces in which nobody called."""
@@ -372,18 +439,18 @@ class _Asked:
 
     def beside(self, lines: Sequence[Line]) -> tuple[Line, ...]:
         """The lines, each with the sum of its group here."""
+        found = self._of_groups([line.group for line in lines])
+        return tuple(line._replace(previous=found.get(line.group, Sum())) for line in lines)
+
+    def _of_groups(self, groups: Sequence[tuple[Any, ...]]) -> Mapping[tuple[Any, ...], Sum]:
+        """The sums of these groups, and maybe of others."""
         facts = self._facts(self._names)
         keys = self._keys(facts)
         query = select(*keys, *_sums_of(facts)).group_by(*self._grouped(keys))
-        for key, values in zip(
-            keys, zip(*(line.group for line in lines), strict=True), strict=True
-        ):
+        for key, values in zip(keys, zip(*groups, strict=True), strict=True):
             query = query.where(key.in_(set(values)))
-        found = {
-            line.group: line.sum
-            for line in (self._line(row) for row in self._connection.execute(query))
-        }
-        return tuple(line._replace(previous=found.get(line.group, Sum())) for line in lines)
+        rows = self._connection.execute(query)
+        return {line.group: line.sum for line in (self._line(row) for row in rows)}
 
     def _line(self, row: Any) -> Line:
         group = list(row[: len(self._question.by)])
@@ -566,65 +633,6 @@ def _sums_of(facts: FromClause) -> list[ColumnElement[Any]]:
         func.min(c.shortest).label("sum_shortest"),
         func.max(c.longest).label("sum_longest"),
     ]
-
-
-_WALK = 1_000
-"""Records that are looked at at once for the scopes that they belong to."""
-
-
-def _latest_scopes(
-    connection: Connection, limit: int, before: Place | None
-) -> list[tuple[str, int, int]]:
-    """Scopes with the times of their first and last call, the latest first.
-
-    From the newest record on, for the scopes of all records would have to be added up otherwise.
-    """
-    scopes, records = schema.scopes, schema.records
-    walk = select(scopes.c.scope, records.c.time, records.c.id).join_from(
-        records, scopes, scopes.c.record == records.c.id
-    )
-    walk = walk.order_by(records.c.time.desc(), records.c.id.desc()).limit(_WALK)
-    first, last = func.min(records.c.time).label("first"), func.max(records.c.time).label("last")
-    ends = select(scopes.c.scope, first, last).join(records, scopes.c.record == records.c.id)
-    found: list[tuple[str, int, int]] = []
-    seen: set[str] = set()
-    step = walk if before is None else walk.where(records.c.time <= before.time)
-    while rows := connection.execute(step).all():
-        fresh = {row.scope for row in rows} - seen
-        seen |= fresh
-        for id_, began, ended in connection.execute(
-            ends.where(scopes.c.scope.in_(fresh)).group_by(scopes.c.scope)
-        ):
-            # what has a later call was on a page before
-            if before is None or (ended, id_) < before:
-                found.append((id_, began, ended))
-        found.sort(key=lambda one: (one[2], one[0]), reverse=True)
-        at = rows[-1]
-        if len(rows) < _WALK or (len(found) >= limit and at.time < found[limit - 1][2]):
-            break
-        # the scopes of one record may not have come all
-        step = walk.where(
-            records.c.time <= at.time, or_(records.c.time < at.time, records.c.id <= at.id)
-        )
-        if at.id == rows[0].id:  # it has more of them than there is room for
-            step = step.where(or_(records.c.time < at.time, records.c.id < at.id))
-    return found[:limit]
-
-
-def _of_scopes(connection: Connection, ids: Sequence[str]) -> dict[str, Sum]:
-    scopes, records = schema.scopes, schema.records
-    facts = (
-        select(
-            scopes.c.scope,
-            *(records.c[name] for name in schema.FATE),
-            *(literal_column(OF_A_RECORD[name]).label(name) for name in _BASE),
-        )
-        .select_from(scopes.join(records, scopes.c.record == records.c.id))
-        .where(scopes.c.scope.in_(ids))
-        .subquery()
-    )
-    query = select(facts.c.scope, *_sums_of(facts)).group_by(facts.c.scope)
-    return {row.scope: _sum_of(row) for row in connection.execute(query)}
 
 
 def _together(lines: Sequence[Line]) -> Sum:

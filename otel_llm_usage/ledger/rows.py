@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from ..records import KINDS, NOTHING, Cost, PricedLine, Record, Request, Usage
+from ..records import KINDS, LARGEST, NOTHING, Cost, PricedLine, Record, Request, Usage
 
 Row = tuple[Any, ...]
 
@@ -35,6 +35,9 @@ JSON = frozenset(
 
 _OWN = {"call_type": "call_type", "user": "user_id", "session": "session_id", "team": "team"}
 """Labels that have columns of their own."""
+
+GIVEN = "import"
+"""The card of a record whose cost somebody else has said."""
 
 _MICRO = 10**6
 _NO_USAGE = Usage()
@@ -101,21 +104,48 @@ def plain(row: Row) -> Row:
 
 def cleaned(row: Row) -> Row:
     """The row as every database takes it: without what is no text, and without numbers beyond 64 bits."""
-    return tuple(map(clean, row))
+    return tuple(_cleaned(name, value) for name, value in zip(COLUMNS, row, strict=True))
+
+
+def _cleaned(name: str, value: Any) -> Any:
+    if name in JSON:
+        return _cleaned_json(value)
+    if name in KINDS and beyond(value):
+        return LARGEST
+    return clean(value)
 
 
 def clean(value: Any) -> Any:
     """One value of a row."""
     if isinstance(value, str):
-        # in JSON it is escaped
-        text = value.replace("\0", "\ufffd").replace("\\u0000", "\ufffd")
-        return text.encode("utf-8", "replace").decode()
-    if isinstance(value, int) and not -_MOST <= value <= _MOST:
+        return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    if beyond(value):
         return _MOST if value > 0 else -_MOST
     return value
 
 
+def beyond(value: Any) -> bool:
+    """Whether it is a number beyond 64 bits."""
+    return isinstance(value, int) and not -_MOST <= value <= _MOST
+
+
 _MOST = 2**63 - 1
+
+
+def _cleaned_json(value: Any) -> Any:
+    """JSON whose texts are clean; what is none, as it is."""
+    try:
+        return _encoded(_cleaned_inside(json.loads(value)))
+    except (ValueError, TypeError):
+        return clean(value)
+
+
+def _cleaned_inside(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {clean(name): _cleaned_inside(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return list(map(_cleaned_inside, value))
+    return clean(value) if isinstance(value, str) else value
 
 
 def record_of(row: Sequence[Any]) -> Record:

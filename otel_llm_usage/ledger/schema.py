@@ -24,6 +24,9 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from ..records import INPUT_KINDS, KINDS, OUTPUT_KINDS
 
+VERSION = 2
+"""Which one this is; it changes with the tables."""
+
 Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
 metadata = MetaData()

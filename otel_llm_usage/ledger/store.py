@@ -8,9 +8,11 @@ from sqlalchemy import Connection, text
 from .database import ADVISORY, Database
 from .journal import Kept
 from .rows import COLUMNS, Row
-from .schema import ALL_SUMS, days, half_hours, people
+from .schema import ALL_SUMS, VERSION, days, half_hours, people
 from .totals import add_from
 
+_INCOMING = f"_incoming_{VERSION}"
+"""Behind the name of a table: a pooler may give us a connection that has seen another version."""
 _NAMES = ", ".join(f'"{name}"' for name in COLUMNS)
 
 
@@ -50,7 +52,7 @@ def _into_postgres(connection: Connection, rows: list[Row], scopes: list[tuple[s
         _copy(connection, "llm_usage_scope", "scope, record", scopes)
         connection.exec_driver_sql(
             "INSERT INTO llm_usage_scope (scope, record) SELECT scope, record "
-            "FROM llm_usage_scope_incoming ORDER BY scope, record ON CONFLICT DO NOTHING"
+            f"FROM llm_usage_scope{_INCOMING} ORDER BY scope, record ON CONFLICT DO NOTHING"
         )
     if rows:
         _copy(connection, "llm_usage", _NAMES, rows)
@@ -59,7 +61,7 @@ def _into_postgres(connection: Connection, rows: list[Row], scopes: list[tuple[s
 
 
 def _copy(connection: Connection, table: str, names: str, rows: Sequence[Row]) -> None:
-    incoming = f"{table}_incoming"
+    incoming = table + _INCOMING
     connection.exec_driver_sql(
         f"CREATE TEMPORARY TABLE IF NOT EXISTS {incoming} (LIKE {table}) ON COMMIT DELETE ROWS"
     )
@@ -70,7 +72,7 @@ def _copy(connection: Connection, table: str, names: str, rows: Sequence[Row]) -
 
 
 _FRESH = text(
-    f"WITH fresh AS (INSERT INTO llm_usage ({_NAMES}) SELECT {_NAMES} FROM llm_usage_incoming "
+    f"WITH fresh AS (INSERT INTO llm_usage ({_NAMES}) SELECT {_NAMES} FROM llm_usage{_INCOMING} "
     f"ORDER BY id ON CONFLICT DO NOTHING RETURNING *), "
     f"of_half_hours AS ({add_from('fresh', half_hours, sqlite=False)}), "
     f"of_days AS ({add_from('fresh', days, sqlite=False)}) "

@@ -26,7 +26,7 @@ from ..records import KINDS, Cost, Reading, Request
 from . import calendar, schema
 from .asking import BadQuestion
 from .ledger import Ledger
-from .rows import COLUMNS, clean, price_columns, record_of
+from .rows import COLUMNS, GIVEN, clean, price_columns, record_of
 from .totals import rebuild
 
 Progress = Callable[[int, int], object]
@@ -146,11 +146,12 @@ class Upkeep:
         """Price records anew, as of the time of each; what they cost before is kept in
         `llm_usage_former_cost`. `price` is `Catalogue.price`.
 
-        What was not billed, or has no usage, stays as it is.
+        What was not billed, has no usage, or was brought in with its cost stays as it is.
         """
         records = schema.records
         which: list[ColumnElement[bool]] = [
             records.c.cost_status != "not_billed",
+            records.c.card != GIVEN,
             # of nothing there is no price
             or_(*(records.c[name].is_not(None) for name in (*KINDS, "units"))),
         ]

@@ -8,14 +8,15 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from .. import guard
 from ..records import Record
 from .journal import Journal, Kept
-from .rows import clean, cleaned, plain, row_of
+from .rows import COLUMNS, beyond, clean, cleaned, plain, row_of
 
 logger = logging.getLogger("otel_llm_usage")
 
@@ -28,6 +29,12 @@ MOST = 100_000
 _BATCH = 2_000
 _FIRST_PAUSE, _LAST_PAUSE = 1.0, 30.0
 """Seconds until a database that is away is asked again."""
+
+AGAIN = 3600.0
+"""Seconds after which it is said once more that the database is still away."""
+
+LOOK = 30.0
+"""Seconds between two looks at what others have left in the journal."""
 
 PATIENCE = 5.0
 """Seconds that somebody who wants records written, or ends, waits for a database that does not answer."""
@@ -55,6 +62,7 @@ class Writer:
         self._unfit = unfit
         self._service = service
         self._sync = sync
+        self._hands_over = False
         self._begin()
 
     def _begin(self) -> None:
@@ -72,8 +80,12 @@ class Writer:
         self._asked_again = 0.0
         """From when on the database is asked; what is in the journal goes first."""
         self._pause = _FIRST_PAUSE
+        self._said_again = 0.0
+        """From when on it is said that the database is away."""
         self._journaled = True
         """Whether there may be something in the journal: of processes that are gone, at first."""
+        self._looked_again = time.monotonic() + LOOK
+        """From when on somebody looks what there is of others."""
 
     def __call__(self, record: Record) -> None:
         """Take a record."""
@@ -106,7 +118,11 @@ class Writer:
 
     def _see_kept(self, patience: float) -> None:
         """`patience`: how many seconds the database may take for a batch."""
-        if (self._left or self._journaled) and time.monotonic() >= self._asked_again:
+        now = time.monotonic()
+        if now >= self._looked_again:
+            self._looked_again = now + LOOK
+            self._journaled = self._journaled or self._journal.has_more()
+        if (self._left or self._journaled) and now >= self._asked_again:
             self._ask_database(patience)
         if not self._lock.acquire(timeout=PATIENCE):
             return  # whoever writes the journal goes on with what is there
@@ -164,10 +180,12 @@ class Writer:
         lock = self._at_database
         return lock.release if lock.acquire(timeout=1.0) else lambda: None
 
-    def forget(self) -> None:
-        """Leave all to the parent: we are its forked child."""
+    def forget(self, *, hands_over: bool = False) -> None:
+        """Leave all to the parent: we are its forked child. `hands_over`: what is in the journal is for
+        others to take at any time, since we can't write it ourselves."""
         self._journal.close()
         self._begin()
+        self._hands_over = hands_over
 
     # ------------------------------------------------------------ where to
 
@@ -183,6 +201,7 @@ class Writer:
         # where the database is slow, some have gone there meanwhile
         if self._replayed():
             self._pause = _FIRST_PAUSE
+            self._said_again = 0.0
 
     def _replayed(self) -> bool:
         """Write what is in the journal. False if the database is away."""
@@ -214,11 +233,21 @@ class Writer:
         row, scopes = rows[0]
         fit = cleaned(row), tuple(map(clean, scopes))
         if fit != rows[0]:
+            if any(map(beyond, row)):
+                self._clamped()
             self._store([fit])
             return
-        self._reject(fit, error)
+        self._reject({**dict(zip(COLUMNS, fit[0], strict=True)), "scopes": fit[1]}, error)
 
-    def _reject(self, row: Kept, error: Exception) -> None:
+    def _clamped(self) -> None:
+        if not guard.errors["ledger.clamped"]:
+            logger.error(
+                "otel-llm-usage keeps a number beyond 64 bits as the largest that a database takes. "
+                "Further ones are only counted (llm_instrumentation_errors_total)."
+            )
+        guard.count("ledger.clamped")
+
+    def _reject(self, told: Mapping[str, Any], error: Exception) -> None:
         if not guard.errors["ledger.rejected"]:
             # without what the error says: the values are somebody's
             logger.error(
@@ -228,16 +257,18 @@ class Writer:
                 self._journal.rejected,
             )
         guard.count("ledger.rejected")
-        self._journal.reject(row)
+        self._journal.reject(told)
 
     def _away(self, error: Exception) -> None:
-        if self._pause == _FIRST_PAUSE:
+        now = time.monotonic()
+        if now >= self._said_again:
+            self._said_again = now + AGAIN
             logger.warning(
                 "The ledger cannot be written (%s); records are kept in the journal until it can.",
                 str(error).partition("\n")[0],
             )
             guard.count("ledger.away")
-        self._asked_again = time.monotonic() + self._pause
+        self._asked_again = now + self._pause
         self._pause = min(self._pause * 2, _LAST_PAUSE)
 
     def _into_journal(self, rows: Sequence[Kept]) -> bool:
@@ -246,6 +277,8 @@ class Writer:
             guard.failed("ledger.journal", error)
             return False
         self._journaled = True
+        if self._hands_over:
+            self._journal.close()
         return True
 
     # ------------------------------------------------------------ what waits
@@ -266,7 +299,8 @@ class Writer:
         for record in records:
             error = guard.theirs(partial(add, record))
             if error is not None:
-                guard.call("ledger.journal", self._reject, (tuple(map(str, record)), ()), error)
+                told = dict(zip(Record._fields, map(str, record), strict=True))
+                guard.call("ledger.journal", self._reject, told, error)
         return rows
 
     def _written(self, records: Sequence[Record]) -> None:

@@ -134,6 +134,15 @@ def owner(catalogue: Catalogue, model: str, *, at: float) -> str:
     return "openai"
 
 
+def models(catalogue: Catalogue, vendor: str) -> frozenset[str]:
+    """Every model of a vendor that the layers of a catalogue spell out."""
+    compiler = catalogue.compiler()
+    scopes = [price.scope for layer in compiler.layers for price in layer.prices]
+    own = {name for scope in scopes if scope.provider == vendor for name in scope.models}
+    listed = {model for _, model in compiler.base.names(vendor)}
+    return frozenset(name for name in own | listed if "*" not in name)
+
+
 def diff(
     before: Catalogue,
     after: Catalogue,

@@ -6,10 +6,7 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any
 
-from ..records import MAPPING
-
-LARGEST = 2**53
-"""Counts beyond this are nonsense: JSON readers do not even agree on them."""
+from ..records import LARGEST, MAPPING
 
 EMPTY: Mapping[str, Any] = {}
 

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from ..records import NOTHING
-from . import anthropic, conversations, gemini, interactions, openai, tariff, websockets
+from . import anthropic, billing, conversations, gemini, interactions, openai, tariff, websockets
 from .answers import (
     MAGIC,
     Answer,
@@ -369,6 +369,12 @@ class StandIn:
             reply = self.jobs.answer(seen, time.time())
             if reply is not None:
                 self._send_reply(connection, reply, gzip=scripted is not None and scripted.gzip)
+                return
+            told = billing.answer(seen, self.ledger.bills, time.time())
+            if told is not None:
+                connection.reply(
+                    told.status, {"content-type": "application/json"}, dumps(told.body)
+                )
                 return
         endpoint = dialect.find(seen)
         if endpoint is None:

@@ -159,6 +159,14 @@ BUDGET_END = Definition(
     "When the budget begins anew.",
     "mostrecent",
 )
+RECONCILE_RESIDUAL = Definition(
+    "reconcile_residual",
+    "gauge",
+    "1",
+    ("provider", "kind"),
+    "How much the ledger and the provider's own record differ, as a share of the provider's.",
+    "mostrecent",
+)
 
 DEFINITIONS = (
     TOKENS,
@@ -179,6 +187,7 @@ DEFINITIONS = (
     BUDGET_UTILIZATION,
     BUDGET_START,
     BUDGET_END,
+    RECONCILE_RESIDUAL,
 )
 RESERVED = {"le", "pid"}.union(*(one.labels for one in DEFINITIONS if "agent" in one.labels))
 """Label names that the user's labels would clash with."""

@@ -102,6 +102,7 @@ class Metrics:
         self._age_due = 0.0 if multiprocess() else float("inf")
         self._build = (version, platform.python_version())
         self._seams: dict[tuple[str, str], float] = {}
+        self._residuals: dict[tuple[str, str], float] = {}
         self._bundles: dict[Key, _Bundle] = {}
         self._names: dict[tuple[str, str | None], str] = {}
         self._admit = [Values(max_label_values) for _ in range(4 + len(self._extra))]
@@ -186,12 +187,19 @@ class Metrics:
         self.budget_gauges = tuple(
             (gauge(what, self._budget_points(value)), value) for what, value in _OF_BUDGETS
         )
+        self.residual = gauge(definitions.RECONCILE_RESIDUAL, self._residual_points)
 
     def _age_points(self) -> Points:
         return [({"layer": layer}, seconds) for layer, seconds in self.ages().items()]
 
     def _seam_points(self) -> Points:
         return [({"sdk": sdk, "seam": name}, v) for (sdk, name), v in list(self._seams.items())]
+
+    def _residual_points(self) -> Points:
+        return [
+            ({"provider": provider, "kind": kind}, ratio)
+            for (provider, kind), ratio in list(self._residuals.items())
+        ]
 
     def _budget_points(self, value: Callable[[BudgetStatus], float]) -> Read:
         def read() -> Points:
@@ -210,7 +218,7 @@ class Metrics:
     def gauges(self) -> tuple[Gauge, ...]:
         """What is not counted but set."""
         budgets = (gauge for gauge, _ in self.budget_gauges)
-        return self.catalogue_age, self.seam_patched, self.build_info, *budgets
+        return self.catalogue_age, self.seam_patched, self.build_info, *budgets, self.residual
 
     def _register(self) -> None:
         try:
@@ -240,6 +248,13 @@ class Metrics:
         value = float(state == "patched")
         self._seams[sdk, name] = value
         self._set(self.seam_patched, (sdk, name), value)
+
+    def show_residuals(self, provider: str, residuals: Mapping[str, float]) -> None:
+        """Show how much a reconciliation with a provider's record has found to differ, by kind."""
+        for kind, ratio in residuals.items():
+            labels = (clean(provider), clean(kind))
+            self._residuals[labels] = ratio
+            self._set(self.residual, labels, ratio)
 
     def close(self) -> None:
         """Take the metrics out of the registry."""
@@ -432,6 +447,8 @@ class Metrics:
             self.show_budget(status)
         for seam, value in self._seams.items():
             self._set(self.seam_patched, seam, value)
+        for labels, ratio in self._residuals.items():
+            self._set(self.residual, labels, ratio)
 
     def share(self) -> None:
         """From now on other processes see what is counted here. To be called while nothing is counted."""

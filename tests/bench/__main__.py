@@ -89,6 +89,19 @@ def report(options: argparse.Namespace) -> None:
     for name in ("stream, usage asked", "stream, usage hidden"):
         plain, caller = (found[f"{name}: {part}"] / EVENTS for part in ("plain", "caller"))
         print(f"  {name:26} {caller:6.1f} µs  an event (plain {plain:.0f} µs)")
+    for how, said in (
+        ("loop", "in a loop with nothing else"),
+        ("calls", "of OpenAI without a pause"),
+    ):
+        print(f"what a ledger in SQLite adds to a call {said} (95 of 100 drawings between):")
+        added = elsewhere("--part", f"ledger-{how}")
+        for name, what in (
+            ("caller", "of the caller's computing"),
+            ("clock", "of the caller's time"),
+            ("all", "with what threads of ours do"),
+        ):
+            middle, low, high = measures.between(added[name])
+            print(f"  {what:28} {middle:6.1f} µs  ({low:.1f} to {high:.1f})")
     best, median = measures.start_up()
     print(f"import and instrument(): best {best:.0f} ms, median {median:.0f} ms")
     at_once, with_prices = measures.held()
@@ -117,13 +130,21 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=5)
     parser.add_argument("--calls", type=int, default=100_000, help="for growth; 0 leaves it out")
     parser.add_argument(
-        "--part", choices=("calls", "growth-plain", "growth-ours"), help="for itself"
+        "--part",
+        choices=("calls", "ledger-loop", "ledger-calls", "growth-plain", "growth-ours"),
+        help="for itself",
     )
     options = parser.parse_args()
     if options.part is None:
         report(options)
     elif options.part == "calls":
         print(json.dumps(calls(options.rounds, options.number)))
+    elif options.part == "ledger-loop":
+        print(json.dumps(measures.ledger_in_a_loop(1_000)))
+    elif options.part == "ledger-calls":
+        clients = Clients()
+        print(json.dumps(measures.ledger(clients.chat, 2_000, 60)))
+        clients.close()
     else:
         instrumented = options.part == "growth-ours"
         print(json.dumps(measures.growth(instrumented, options.calls, options.calls // 10)))

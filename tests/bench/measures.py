@@ -2,13 +2,14 @@
 
 import gc
 import os
+import random
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -33,11 +34,9 @@ from .clients import ASKED, BODIES, EVENTS, UNASKED, Clients
 
 
 @contextmanager
-def watched(spans: str, tracer_provider: TracerProvider | None = None) -> Iterator[Runtime]:
+def watched(spans: str, **options: Any) -> Iterator[Runtime]:
     """The instrumentation, on for the block, with its prices loaded."""
-    runtime = instrument(
-        spans=spans, otlp=False, registry=CollectorRegistry(), tracer_provider=tracer_provider
-    )
+    runtime = instrument(spans=spans, otlp=False, registry=CollectorRegistry(), **options)
     try:
         runtime.prices.catalogue.warm()
         time.sleep(0.3)
@@ -104,6 +103,70 @@ def paired(action: Callable[[], None], number: int, rounds: int, **options: Any)
     return Paired(median(plain), median(caller), median(everything))
 
 
+Added = dict[str, list[float]]
+"""Microseconds that a ledger in SQLite adds to one call, in each round, by whose they are."""
+
+
+def ledger(action: Callable[[], None], number: int, rounds: int) -> Added:
+    """The same instrumentation with and without it around real calls without a pause, in turn.
+
+    The blocks last longer than what its thread waits between two batches. `caller` is what he computes,
+    `clock` the time that passes for him, also where threads of ours have Python's lock, and `all` what the
+    process computes until all is written.
+    """
+    with _kept() as runtime:
+        return _in_turn(action, number, rounds, runtime)
+
+
+def ledger_in_a_loop(rounds: int) -> Added:
+    """The same where nothing but our wrappers runs: what they take for a call, with and without it."""
+    with _kept() as runtime:
+        _, ours = _bare(runtime)
+        return _in_turn(ours, 180, rounds, runtime)
+
+
+@contextmanager
+def _kept() -> Iterator[Runtime]:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        watched("never", ledger=Path(folder) / "usage.db") as runtime,
+    ):
+        yield runtime
+
+
+def _in_turn(action: Callable[[], None], number: int, rounds: int, runtime: Runtime) -> Added:
+    added: Added = {"caller": [], "clock": [], "all": []}
+    ours = runtime.meter._sinks
+    others = tuple(one for one in ours if one[0] != "ledger")
+    assert len(others) == len(ours) - 1
+    for place in range(rounds + 1):
+        found: dict[bool, dict[str, float]] = {}
+        for kept in (True, False) if place % 2 else (False, True):
+            runtime.meter._sinks = ours if kept else others
+            found[kept] = _spent(action, number, runtime)
+        if place:  # in the first one everything is new
+            for name, values in added.items():
+                values.append(found[True][name] - found[False][name])
+    return added
+
+
+def _spent(action: Callable[[], None], number: int, runtime: Runtime) -> dict[str, float]:
+    process, thread, clock = time.process_time(), time.thread_time(), time.perf_counter()
+    for _ in range(number):
+        action()
+    thread, clock = time.thread_time() - thread, time.perf_counter() - clock
+    runtime.flush()
+    spent = {"caller": thread, "clock": clock, "all": time.process_time() - process}
+    return {name: each / number * 1e6 for name, each in spent.items()}
+
+
+def between(values: Sequence[float]) -> tuple[float, float, float]:
+    """The median, and between what it is in 95 of 100 drawings with repetition."""
+    drawn = random.Random(0)
+    many = sorted(statistics.median(drawn.choices(values, k=len(values))) for _ in range(2000))
+    return statistics.median(values), many[50], many[-51]
+
+
 def _span(tracer: Tracer, inside: Callable[[], None]) -> None:
     with tracer.start_as_current_span("chat gpt-4.1") as one:
         inside()
@@ -152,27 +215,31 @@ def in_a_loop(
 
     `inside`: a block around all of the calls.
     """
-    asked = FinalRequestOptions.construct(
-        method="post", url="/chat/completions", json_data={"model": "gpt-4.1", "messages": []}
-    )
     with watched(**options) as runtime:
-        wrappers = {
-            seam.path.rpartition(".")[2]: seam.wrapper
-            for seam in runtime.engine.states
-            if seam.module == "openai._base_client" and not seam.path.startswith("Async")
-        }
-        wrapped = {
-            name: wrapt.FunctionWrapper(vars(_Base)[name], wrapper)
-            for name, wrapper in wrappers.items()
-        }
-        plain, ours = type("OpenAI", (_Base,), {})(), type("OpenAI", (_Base,), wrapped)()
         best = []
-        for client in (plain, ours):
-            action = partial(client.request, None, asked)
+        for action in _bare(runtime):
             with inside():
                 action()
                 best.append(min(timed(action, 180, runtime.flush)[0] for _ in range(rounds * 5)))
     return best[1] - best[0]
+
+
+def _bare(runtime: Runtime) -> tuple[Callable[[], None], Callable[[], None]]:
+    """A call of nothing, and the same inside our wrappers."""
+    asked = FinalRequestOptions.construct(
+        method="post", url="/chat/completions", json_data={"model": "gpt-4.1", "messages": []}
+    )
+    wrappers = {
+        seam.path.rpartition(".")[2]: seam.wrapper
+        for seam in runtime.engine.states
+        if seam.module == "openai._base_client" and not seam.path.startswith("Async")
+    }
+    wrapped = {
+        name: wrapt.FunctionWrapper(vars(_Base)[name], wrapper)
+        for name, wrapper in wrappers.items()
+    }
+    plain, ours = type("OpenAI", (_Base,), {})(), type("OpenAI", (_Base,), wrapped)()
+    return partial(plain.request, None, asked), partial(ours.request, None, asked)
 
 
 @contextmanager

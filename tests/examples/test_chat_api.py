@@ -9,12 +9,14 @@ import httpx
 import pytest
 
 from examples import chat_api
+from examples.kept import kept
 from otel_llm_usage import close_tracker, instrument
+from otel_llm_usage.ledger import Question
 
 
 @pytest.fixture
-def url(llm_standin, served):
-    instrument(otlp=False)
+def url(llm_standin, served, tmp_path):
+    instrument(otlp=False, ledger=tmp_path / "usage.db")
     with served(chat_api.app) as url:
         yield url
     for name in ("ann", "bob", *(f"u{number}" for number in range(8))):
@@ -161,7 +163,23 @@ def test_as_a_program(run_example):
     lines = run_example("chat_api").splitlines()
     assert [line.partition(":")[0] for line in lines] == [
         "ann in c1", "ann in c1", "bob in c2", "bob in c3, the last event",
-        "conversations/c1", "users/ann", "users/bob",
+        "conversations/c1", "users/ann", "users/bob", "ann in the ledger", "bob in the ledger",
     ]  # fmt: skip
     assert all("total_tokens" in line for line in lines)
     assert lines[4].split(": ", 1)[1] == lines[5].split(": ", 1)[1]
+    for whole, stored in zip(lines[5:7], lines[7:], strict=True):
+        assert whole.split("{", 1)[1].rstrip("}") in stored
+
+
+def test_what_a_user_took_is_stored_and_read_back(llm_standin, url):
+    say(url, "Hello")
+    say(url, "Hello again", how="/stream")
+    say(url, "Good day", user="bob", id="c2")
+    (day,) = httpx.get(f"{url}/users/ann/history", timeout=60).json()
+    assert httpx.get(f"{url}/users/nobody/history", timeout=60).json() == []
+    anns = list(llm_standin.ledger)[:4]
+    assert {name: day[name] for name in figures(anns)} == pytest.approx(figures(anns))
+
+
+def test_without_a_ledger_there_is_no_history():
+    assert kept(instrument(otlp=False), Question()) is None

@@ -143,6 +143,11 @@ def test_as_a_user_runs_it(llm_standin, run_example, documented, tmp_path):
     assert Decimal(told["total"]["cost_usd"]) == whole
     assert told["labels"] == {"topic": TOPIC}
     assert (tmp_path / "research-usage.png").exists()
+    stored = out.partition(f"All research on {TOPIC} in the ledger")[2]
+    assert re.search(rf"^ all +{calls} +0 .*\${whole:.4f} ", stored, re.MULTILINE)
+    # the second run adds to what is stored
+    stored = run_example("research_workflow").partition(" in the ledger")[2]
+    assert re.search(rf"^ all +{2 * calls} +0 .*\${2 * whole:.4f} ", stored, re.MULTILINE)
 
 
 def test_the_topic_is_the_users(run_example, tmp_path):

@@ -1,5 +1,6 @@
 """The stock analysis, held against the provider's bills."""
 
+import re
 from collections import defaultdict
 from decimal import Decimal
 
@@ -7,7 +8,9 @@ import pytest
 from google import genai
 
 from examples import stock_analysis
+from examples.kept import kept
 from otel_llm_usage import instrument
+from otel_llm_usage.ledger import Question
 from otel_llm_usage.standin import Answer
 
 SYMBOLS = ["RELIANCE", "TCS", "INFY", "HDFC", "WIPRO"]
@@ -104,7 +107,24 @@ def test_one_call_that_fails_for_one_stock_stops_nothing(client, llm_standin, ca
 def test_as_a_program(run_example):
     printed = run_example("stock_analysis", "RELIANCE", "TCS")
     assert printed.count("LLM usage of") == 2
-    reliance, tcs = printed.splitlines()[-2:]
+    reliance, tcs, *stored = printed.splitlines()[-4:]
     assert reliance.startswith("RELIANCE: 6 calls, ")
     assert "'reversal_patterns': '503: The model is overloaded.'" in reliance
     assert tcs.endswith("failed: none")
+    for line, symbol in zip((reliance, tcs), ("RELIANCE", "TCS"), strict=True):
+        cost = re.search(r"\$[\d.]+", line)[0]
+        assert f"{symbol} in the ledger: 6 calls, {cost}" in stored
+
+
+def test_analyses_are_stored_and_read_back(llm_standin, billed, tmp_path):
+    runtime = instrument(otlp=False, ledger=tmp_path / "usage.db")
+    with genai.Client() as client:
+        results = stock_analysis.analyse_all(client, SYMBOLS)
+    bills = billed()
+    for result in results:
+        stored = kept(runtime, Question(scope=result["token_usage"]["id"], by=("call_type",)))
+        assert of(stored.total.to_dict()) == bills[result["symbol"]]
+        assert {line.group[0] for line in stored.lines} == set(KINDS)
+        assert stored.total.to_dict()["cost_usd"] == result["token_usage"]["total"]["cost_usd"]
+        with_label = Question(where={"label:symbol": (result["symbol"],)})
+        assert kept(runtime, with_label).total.pico == stored.total.pico

@@ -176,8 +176,25 @@ async def test_streams_at_once_have_their_own_bills(llm_standin, url):
 
 
 def test_as_a_program(run_example):
-    events = [json.loads(line) for line in run_example("streaming_orchestrator").splitlines()]
+    *events, stored = map(json.loads, run_example("streaming_orchestrator").splitlines())
     assert [event["kind"] for event in of_kind(events, "product")] == KINDS
     assert events[-1]["type"] == "token_summary"
     assert events[-1]["grand_total"]["calls"] == 6
     assert events[-1]["grand_total"]["estimated_cost_usd"] > 0
+    assert stored["type"] == "in the ledger"
+    assert float(stored["cost_usd"]) == pytest.approx(
+        events[-1]["grand_total"]["estimated_cost_usd"]
+    )
+
+
+def test_what_an_answer_took_is_stored_and_read_back(llm_standin, served, tmp_path):
+    instrument(otlp=False, ledger=tmp_path / "usage.db")
+    with served(streaming_orchestrator.app) as url:
+        llm_standin.ledger.clear()
+        id_ = read(url)[-1]["id"]
+        stored = httpx.get(f"{url}/usage/{id_}", timeout=60).json()
+        nobody = httpx.get(f"{url}/usage/nobody", timeout=60)
+    assert Decimal(stored["total"]["cost_usd"]) == llm_standin.ledger.usd()
+    assert stored["total"]["calls"] == len(llm_standin.ledger) == 6
+    assert {line["call_type"] for line in stored["lines"]} == {"routine generation", *LOOK_UPS}
+    assert nobody.status_code == 404

@@ -415,7 +415,7 @@ class Raw(NamedTuple):
 
 ODD = (
     *("12", "", "\ud800", "\0", "\ufeff7", "NaN", "1e400", "AUDIO", "flex", "batch", "duration"),
-    *(True, False, None, 3.0, 3.5, -1, -0.0, 1e300, 2**53, 2**53 + 1, 2**63, 10**40),
+    *(True, False, None, 3.0, 3.5, -1, -0.0, 1e300, 2**40, 2**40 + 1, 2**53 + 1, 2**63, 10**40),
     *(float("nan"), float("inf"), float("-inf"), Raw("1e5"), Raw("-0"), Raw("12.0e0")),
     *(Raw("[" * 90 + "]" * 90), Raw('{"a":' * 90 + "1" + "}" * 90), Raw('"\\u0000"')),
     *(Raw("1" * 4000), Raw('"\\ud800\\udc00"'), Raw("{}"), Raw("[[],{},null]")),

@@ -133,7 +133,7 @@ numbers = st.one_of(
     st.floats(allow_nan=True, allow_infinity=True),
     st.booleans(),
     st.none(),
-    st.sampled_from(["12", "many", "", "3.0", 3.0, 3.5, -1, 2**53, 2**53 + 1]),
+    st.sampled_from(["12", "many", "", "3.0", 3.0, 3.5, -1, 2**40, 2**40 + 1]),
 )
 words = st.one_of(
     numbers,
@@ -340,7 +340,7 @@ def test_kinds_add_up_to_what_anthropic_said(input_, output, read, written, five
 
 
 @pytest.mark.parametrize(
-    "bad", ["12", "3.0", True, False, -1, 3.5, float("nan"), float("inf"), 2**53 + 1, {}, [], "x"]
+    "bad", ["12", "3.0", True, False, -1, 3.5, float("nan"), float("inf"), 2**40 + 1, {}, [], "x"]
 )
 def test_a_count_that_is_none_is_unknown_and_noted(bad):
     usage = {"prompt_tokens": bad, "completion_tokens": 5, "total_tokens": 15}
