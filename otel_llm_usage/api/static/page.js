@@ -691,13 +691,13 @@ at("theme").addEventListener("change", () => {
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => shown && show(shown));
 
-let width = innerWidth;
-addEventListener("resize", () => {
-  if (innerWidth === width || !shown) return;
-  width = innerWidth;
-  overTimeChart(shown);
-  burnChart(shown);
+const room = new ResizeObserver((changes) => {
+  for (const { target, contentRect } of changes) {
+    charts[target.id]?.setSize({ width: Math.round(contentRect.width), height: Math.round(contentRect.height) });
+  }
 });
+room.observe(at("time"));
+room.observe(at("burn"));
 addEventListener("hashchange", () => {
   readAddress();
   controls();
