@@ -290,6 +290,8 @@ _COMPARE = (
 )
 _RESET = (Parameter("note", {"type": "string", "maxLength": 1000}, "Why; kept with the period."),)
 _PAGE = (parameters.LIMIT, parameters.CURSOR)
+_FEWER = parameters.LIMIT._replace(schema={**parameters.LIMIT.schema, "maximum": 500})
+"""Each scope is added up by itself."""
 
 
 def _but(name: str) -> tuple[Parameter, ...]:
@@ -345,7 +347,13 @@ OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
         )
     },
     "/analytics/scopes": {
-        "GET": Operation("scopes", "The scopes with the latest calls.", scopes, "Scopes", _PAGE)
+        "GET": Operation(
+            "scopes",
+            "The scopes with the latest calls.",
+            scopes,
+            "Scopes",
+            (_FEWER, parameters.CURSOR),
+        )
     },
     "/analytics/scopes/{id:path}": {
         "GET": Operation("scope", "All of one scope.", scope, "Scope", finds=True)

@@ -7,6 +7,7 @@ import threading
 import time
 from decimal import Decimal
 from urllib.parse import quote_plus
+from zoneinfo import ZoneInfoNotFoundError
 
 import httpx
 import openai
@@ -14,7 +15,7 @@ import pytest
 import uvicorn
 
 from otel_llm_usage import agent, api, attribute
-from otel_llm_usage.ledger import Ledger, Question, Reports
+from otel_llm_usage.ledger import Ledger, Question, Reports, asking
 from tests.ledger.test_reports import fill, traffic
 
 from .conftest import ASK, eventually
@@ -374,6 +375,40 @@ def test_the_theme_can_be_chosen(page):
     page.look(scheme="dark")
     assert ground() == dark
     page.run("localStorage.clear()")
+
+
+def test_days_are_those_of_the_browser_or_of_utc(called, page, monkeypatch):
+    page.driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "America/St_Johns"})
+    try:
+        page.look("#range=24h")
+        assert page.text("#zone") == "America/St_Johns"
+        hours = page.run("return document.querySelector('#time-table tbody th').textContent")
+        assert hours.endswith(":00")  # of theirs: half an hour from those of UTC
+        monkeypatch.setattr(asking, "ZoneInfo", no_zone)
+        page.look("#range=24h")
+        assert page.text("#zone") == "UTC"
+        assert page.dollars("spent") == billed(called.ledger)[1]
+    finally:
+        page.driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": ""})
+
+
+def no_zone(name):
+    raise ZoneInfoNotFoundError(name)
+
+
+def test_charts_have_the_room_that_there_is(called, page):
+    page.look("#range=24h")
+    for size in (PHONE, DESK):
+        page.resize(size)
+        assert page.shown(
+            lambda: page.run(
+                "const place = document.getElementById('time');"
+                "const drawn = place.querySelector('.uplot');"
+                "return Math.abs(place.clientWidth - drawn.offsetWidth) < 2 &&"
+                " Math.abs(place.clientHeight - drawn.offsetHeight) < 2"
+            )
+        )
+    page.is_clean()
 
 
 def test_many_records_are_no_trouble(chromium, tmp_path, served):

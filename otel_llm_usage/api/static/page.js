@@ -16,7 +16,7 @@ const RANGES = {
   period: ["Spent in this period", "period", ""],
   custom: ["Spent in this time", "", "the time before"],
 };
-const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
+let zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
 
 // ------------------------------------------------------------ what is shown; in the address, without the token
 
@@ -552,6 +552,12 @@ async function refresh() {
       at("trouble").hidden = true;
     } catch (error) {
       if (error instanceof Locked) locked();
+      else if (zone !== "UTC" && error.message?.includes("time zone")) {
+        // a server need not know all of them
+        zone = "UTC";
+        at("zone").textContent = zone;
+        again = true;
+      }
       else if (mine === asked) {
         at("trouble").textContent = error instanceof TypeError ? "The server does not answer. What is shown is from before." : error.message;
         at("trouble").hidden = false;
