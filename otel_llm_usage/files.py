@@ -1,6 +1,7 @@
 """Files that are there as a whole, or not at all."""
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,6 +40,8 @@ def writing(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterato
     new = whole.with_name(f".{whole.name[:100]}.{uuid.uuid4().hex}")
     try:
         with new.open("xb") as file:
+            if whole.exists():  # who may read it is not for us to change
+                shutil.copymode(whole, new)
             yield file
         if overwrite:
             new.replace(whole)
@@ -47,6 +50,10 @@ def writing(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterato
                 os.link(new, whole)  # unlike a rename, it never replaces
             except FileExistsError:
                 raise _taken(path) from None
+            except OSError:  # no links there, as on a USB stick
+                if whole.exists():
+                    raise _taken(path) from None
+                new.rename(whole)
     finally:
         new.unlink(missing_ok=True)
 

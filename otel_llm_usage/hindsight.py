@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from .comparison import Compared, Comparison, Elsewhere, WhatIf, is_named, is_of
 from .ledger import Question, Reports, Repriced
 from .ledger.reports import MOST_LINES
-from .ledger.rows import price_columns
+from .ledger.rows import GIVEN, price_columns
 from .prices import Catalogue
 from .records import Cost, Reading, Record, Request
 
@@ -82,7 +82,9 @@ def reprice(
     """What `Upkeep.reprice` would change, by model, the dearest first; nothing is written."""
     found: dict[str, Repriced] = {}
     for record in passing(reports, question, progress):
-        if record.cost.status == "not_billed" or (record.usage is None and not record.units):
+        if record.cost.status == "not_billed" or record.cost.card == GIVEN:
+            continue
+        if record.usage is None and not record.units:
             continue
         cost = price(record.request, record.reading, record.time)
         told = found.get(record.model, Repriced(0, 0, 0, 0))

@@ -6,7 +6,7 @@ dataclass. `None` always means *unknown*; zero always means that somebody said z
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from decimal import Decimal
+from decimal import Context, Decimal, InvalidOperation
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
@@ -164,6 +164,7 @@ class Reading(NamedTuple):
 
 
 CostStatus = Literal["priced", "derived", "free", "prepaid", "not_billed", "partial", "unpriced"]
+UsageSource = Literal["reported", "partial", "estimated", "missing", "bad"]
 
 
 class CostLine(NamedTuple):
@@ -254,7 +255,7 @@ class Cost(NamedTuple):
             CostLine(
                 line.sku,
                 line.quantity,
-                dollars(line.pico) / line.quantity if line.quantity else Decimal(0),
+                _MONEY.divide(dollars(line.pico), line.quantity) if line.quantity else Decimal(0),
                 dollars(line.pico),
                 line.source,
             )
@@ -262,10 +263,15 @@ class Cost(NamedTuple):
         )
 
 
+_MONEY = Context(prec=28, traps=[InvalidOperation])
+"""Of our own: an application may count with fewer digits, and money must not become less exact by it."""
+
+
 def dollars(pico: int) -> Decimal:
     """Pico-dollars as exact dollars without trailing zeros: `dollars(260_000_000) == 0.00026`."""
-    exact = Decimal(pico).scaleb(-12)
-    return exact.quantize(Decimal(1)) if exact == exact.to_integral() else exact.normalize()
+    exact = Decimal(pico).scaleb(-12, _MONEY)
+    whole = exact.to_integral(context=_MONEY)
+    return whole if exact == whole else exact.normalize(_MONEY)
 
 
 class Record(NamedTuple):
@@ -280,7 +286,7 @@ class Record(NamedTuple):
     """`ok`, `error` (no billed answer), `aborted` (the caller left the stream early) or `broken`
     (the stream failed, or ended before its end)."""
     usage: Usage | None
-    usage_source: Literal["reported", "partial", "estimated", "missing", "bad"]
+    usage_source: UsageSource
     """`reported`: the provider's final numbers; `partial`: its running numbers; `estimated`: ours,
     from the delivered text; `missing`: none were sent; `bad`: they could not be read."""
     cost: Cost

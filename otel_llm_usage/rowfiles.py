@@ -13,6 +13,9 @@ from typing import IO, Any, NamedTuple
 from .errors import ConfigurationError
 
 _CHUNK = 1 << 16
+_SEPARATORS = (",", ";", "\t")
+_DEEPEST = 50
+"""Objects in objects that are looked into."""
 _LARGEST = 1 << 24
 """Characters of one item of a list."""
 
@@ -39,14 +42,14 @@ def read(path: str | os.PathLike[str], *, header: str | None = None) -> Iterator
     try:
         # what is no UTF-8 shows as surrogates, and fails the row that it stands in
         with Path(path).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            first = file.read(_CHUNK).lstrip()[:1]
+            begin = file.read(_CHUNK).lstrip()
             file.seek(0)
-            if first == "[":
+            if begin.startswith("["):
                 rows = _listed(path, file)
-            elif first == "{":
+            elif begin.startswith("{"):
                 rows = _lines(file)
             else:
-                rows = _csv(path, file, header)
+                rows = _csv(path, file, header, _separator(begin))
             for row in rows:
                 yield row if row.problem else _checked(row)
     except OSError as error:
@@ -59,11 +62,38 @@ def word(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", _humps(name).lower()).strip("_")
 
 
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+_GROUPED = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]*)?")
+
+
+def number(value: Any) -> Decimal | None:
+    """The number that a value says, exact; `None` where it says none, or one beyond all sense.
+
+    A comma stands between thousands or nowhere: `0,25` is no number, for it may be a quarter or 25.
+    """
+    if isinstance(value, str):
+        text = value.strip()
+        if _GROUPED.fullmatch(text):
+            text = text.replace(",", "")
+        elif not _NUMBER.fullmatch(text):
+            return None
+        exact = Decimal(text)
+    elif isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        exact = Decimal(str(value) if isinstance(value, float) else value)
+    else:
+        return None
+    return exact if exact.is_finite() and abs(exact.adjusted()) < _MOST_DIGITS else None
+
+
+_MOST_DIGITS = 100
+"""Before the point, or zeros behind it: whoever wrote out `1e999999999` would need a gigabyte."""
+
+
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """What lies in objects under dotted names: `{"usage": {"amount": 1}}` is `{"usage.amount": 1}`."""
     found: dict[str, Any] = {}
     for name, value in values.items():
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict) and value and prefix.count(".") < _DEEPEST:
             found |= flat(value, f"{prefix}{name}.")
         else:
             found[prefix + name] = value
@@ -85,8 +115,15 @@ def _checked(row: FileRow) -> FileRow:
     return row
 
 
-def _csv(path: object, file: IO[str], header: str | None) -> Iterator[FileRow]:
-    lines = csv.reader(file)
+def _separator(begin: str) -> str:
+    """What stands most often between the names of the columns."""
+    first = re.sub('"[^"]*"', "", begin.partition("\n")[0])
+    return max(_SEPARATORS, key=first.count)
+
+
+def _csv(path: object, file: IO[str], header: str | None, separator: str) -> Iterator[FileRow]:
+    # strict: a quote that is never closed would take all rows behind it into its cell
+    lines = csv.reader(file, delimiter=separator, strict=True)
     names: list[str] | None = None
     while True:
         try:
@@ -99,6 +136,11 @@ def _csv(path: object, file: IO[str], header: str | None) -> Iterator[FileRow]:
         if names is None:
             if any(cells) and (header is None or header in map(word, cells)):
                 names = [cell.strip() for cell in cells]
+                twice = next((name for name in names if name and names.count(name) > 1), None)
+                if twice is not None:
+                    raise ConfigurationError(
+                        f"{path}: two columns are called {twice!r}: give them different names"
+                    )
             continue
         if not any(cells):
             continue
@@ -140,6 +182,10 @@ def _listed(path: object, file: IO[str]) -> Iterator[FileRow]:
                 break
         if buffer[0] in ",]":
             if buffer[0] == "]":
+                if buffer[1:].strip() or file.read(_CHUNK).strip():
+                    raise ConfigurationError(
+                        f"{path}: something stands behind the list, after its item {number}"
+                    )
                 return
             buffer = buffer[1:].lstrip()
             continue

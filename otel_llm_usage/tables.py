@@ -13,7 +13,7 @@ from rich.text import Text
 
 from .comparison import Comparison, ModelFigures, WhatIf
 from .prices.stanzas import shown
-from .records import Cost, Record, dollars
+from .records import PICO, Cost, Record, dollars
 from .sums import By, Gathered, Sum, Sums, fields
 
 if TYPE_CHECKING:
@@ -274,11 +274,14 @@ def _numbers(*heads: str) -> list[Column]:
 def _change(now: int, before: int) -> str:
     """How much more it is, in dollars and as a share; amounts in pico-dollars."""
     more = now - before
-    sign = "+" if more > 0 else "-" if more < 0 else "±"
-    told = f"{sign}{usd(abs(dollars(more)))}"
-    if before:
-        told += f" ({100 * more / before:+.0f}%)"
-    return told
+    if not more:
+        return "-"
+    told = f"{'+' if more > 0 else '-'}{usd(abs(dollars(more)))}"
+    return f"{told} ({100 * more / before:+.0f}%)" if before else told
+
+
+def _pico(amount: Decimal) -> int:
+    return int(amount * PICO)
 
 
 def piece(value: datetime, bucket: str) -> str:
@@ -312,7 +315,8 @@ class ReportTable:
         beside = any(line.previous is not None for line in report.lines) or report.previous
         heads = [*(one.head for one in numbers), "cost", "share"]
         heads += ["change"] if beside else []
-        heads += [] if brief else ["saved", "wasted"]
+        sides = [] if brief else [name for name in _SIDES if getattr(total, f"{name}_pico")]
+        heads += sides
         asked = report.question.by
         made = plain_table(
             *(Column(_HEADS.get(field, field), overflow="fold") for field in asked),
@@ -324,11 +328,8 @@ class ReportTable:
             cells.append(share(found.pico, total.pico))
             if beside:
                 cells.append("" if previous is None else _change(found.pico, previous.pico))
-            if not brief:
-                cells += [
-                    usd(dollars(pico)) if pico else ""
-                    for pico in (found.saved_pico, found.wasted_pico)
-                ]
+            amounts = [getattr(found, f"{name}_pico") for name in sides]
+            cells += [usd(dollars(pico)) if pico else "" for pico in amounts]
             made.add_row(*map(Text, names), *cells, style=style)
 
         for line in report.lines:
@@ -350,6 +351,10 @@ class ReportTable:
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         return measure_renderables(console, options, [self._table(brief=False)])
+
+
+_SIDES = ("saved", "wasted")
+"""What else is told of the dollars, where there are any of it."""
 
 
 def _unsure(total: Sum) -> Iterator[RenderableType]:
@@ -440,15 +445,12 @@ def instead(told: WhatIf) -> Table:
     """What calls have cost, and would have cost."""
     where = " ".join(filter(None, (told.model, told.tier, told.provider)))
     made = plain_table(*_numbers("calls", "cost", f"on {name(where)}", "difference", "left out"))
-    difference = told.difference_usd
+    actual, other = told.actual_usd, told.other_usd
     made.add_row(
         f"{told.calls:,}",
-        "unknown" if told.actual_usd is None else usd(told.actual_usd),
-        _amount(told.other_usd, told.known_other_usd),
-        "-"
-        if difference is None
-        else f"{'+' if difference > 0 else ''}{usd(difference)}"
-        f"{'' if told.ratio is None else f' ({100 * (told.ratio - 1):+.0f}%)'}",
+        "unknown" if actual is None else usd(actual),
+        _amount(other, told.known_other_usd),
+        "unknown" if actual is None or other is None else _change(_pico(other), _pico(actual)),
         f"{told.left_out:,}",
     )
     words = list(told.assumed)

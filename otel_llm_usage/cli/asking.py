@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any, NamedTuple, TypeVar
 
 import click
@@ -57,14 +58,14 @@ class Calls(NamedTuple):
     scope: str | None
     zone: str
 
-    def question(self, *more: str) -> Question:
-        """The question; `more`: further filters. `BadQuestion` if it can't be one."""
+    def question(self) -> Question:
+        """The question. `BadQuestion` if it can't be one."""
         zone = asking.time_zone(self.zone)
         own = () if self.agent is None else (f"agent={self.agent}",)
         return Question(
             since=None if self.since is None else asking.moment(self.since, zone),
             until=None if self.until is None else asking.moment(self.until, zone),
-            where=asking.filters((*self.where, *own, *more)),
+            where=asking.filters((*self.where, *own)),
             scope=self.scope,
             zone=zone,
         )
@@ -92,12 +93,11 @@ def calls_options(since: str | None = None) -> Callable[[Callable[..., Any]], Ca
     )
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(command)
         def called(**given: Any) -> Any:
             calls = Calls(*(given.pop(name) for name in Calls._fields))
             return command(calls=calls, **given)
 
-        called.__name__, called.__doc__ = command.__name__, command.__doc__
-        called.__dict__.update(command.__dict__)
         for option in reversed(options):
             option(called)  # it keeps its parameter there
         return called

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime, tzinfo
+from itertools import islice
 
 import click
 
@@ -26,32 +27,37 @@ def tail(place: str | None, calls: Calls, lines: int, follow: bool, as_json: boo
     asked = calls.question()._replace(limit=lines)
     with ledger(place) as found, suppress(KeyboardInterrupt):
         reports = Reports(found)
-        page, _ = reports.latest(asked)
-        _say(page, asked.zone, as_json=as_json)
+        # where more is to come, what was there before is old, also behind the lines that are shown
+        page, more = reports.latest(asked._replace(limit=max(lines, _PAGE)) if follow else asked)
+        _say(page[:lines], asked.zone, as_json=as_json)
         if follow:
-            # what was there before is old, also behind the lines that were shown
-            old, _ = reports.latest(asked._replace(limit=_PAGE))
-            _follow(reports, asked, {record.id for record in old}, as_json=as_json)
+            seen = dict.fromkeys(record.id for record in reversed(page))
+            first = page[-1].time if more is not None else 0.0
+            _follow(reports, asked._replace(limit=_PAGE), seen, first, as_json=as_json)
 
 
-def _follow(reports: Reports, asked: Question, seen: set[str], *, as_json: bool) -> None:
+def _follow(
+    reports: Reports, asked: Question, seen: dict[str, None], first: float, *, as_json: bool
+) -> None:
+    """`seen`: ids of those that were told; `first`: the time before which nothing is told."""
     while True:
         time.sleep(1)
         fresh: list[Record] = []
-        page, place = reports.latest(asked._replace(limit=_PAGE))
-        new = [record for record in page if record.id not in seen]
-        while new:
+        page, place = reports.latest(asked)
+        while new := [one for one in page if one.id not in seen and one.time >= first]:
             fresh += new
-            if place is None:
+            if place is None or len(new) < len(page):
                 break
-            page, place = reports.latest(asked._replace(limit=_PAGE), before=place)
-            new = [record for record in page if record.id not in seen]
-        seen.update(record.id for record in fresh)
+            page, place = reports.latest(asked, before=place)
+        seen.update(dict.fromkeys(record.id for record in reversed(fresh)))
+        for id_ in list(islice(seen, max(0, len(seen) - _REMEMBERED))):
+            del seen[id_]
         _say(fresh, asked.zone, as_json=as_json)
 
 
 _PAGE = 500
 """A call that ends late is seen as long as so many younger ones have not been written before it."""
+_REMEMBERED = 100_000
 
 
 def _say(records: Iterable[Record], zone: tzinfo, *, as_json: bool) -> None:

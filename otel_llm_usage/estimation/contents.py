@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from ..errors import ConfigurationError
 from ..providers.prompts import texts
+from ..records import LARGEST
 from . import media
 from .media import Kind, Media
 
@@ -97,10 +98,12 @@ def _limit(whole: Mapping[str, Any]) -> int | None:
     if limit is None:
         return None
     answers = next((whole[key] for key in _ANSWERS if isinstance(whole.get(key), int)), 1)
-    return _whole_number(limit) * max(1, answers)
+    return _whole_number(_whole_number(limit) * max(1, answers))
 
 
 def _whole_number(said: Any) -> int:
+    if isinstance(said, int) and said > LARGEST:
+        raise ConfigurationError("max_output_tokens is more than any model answers")
     if isinstance(said, bool) or not isinstance(said, int) or said < 0:
         raise ConfigurationError(
             f"max_output_tokens={said!r}: say a whole number of tokens, or leave it out"

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from .. import backlog, guard
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, MissingExtra
 from ..providers.values import parsed
 from ..records import Reading, Request
 from . import contents, estimator, families, tokenizer
@@ -28,10 +28,13 @@ class Learner:
     """Compares what was sent with what was billed for it, now and then, in the thread that counts."""
 
     def __init__(self, ratios: Ratios) -> None:
+        """`MissingExtra` where nothing could be counted."""
+        if not tokenizer.installed():
+            raise MissingExtra("learning from calls how many tokens models bill", "tokens")
         self.ratios = ratios
         self._next = 0.0
         self._save_at = time.monotonic() + SAVED_EVERY
-        self._warming = False
+        self._warming: set[str] = set()
 
     def heed(
         self, request: Request, readings: Sequence[Reading], body: Callable[[], bytes | None]
@@ -49,13 +52,13 @@ class Learner:
         billed = usage.input_tokens
         if model is None or not billed or not FEWEST_TOKENS <= billed <= MOST_TOKENS:
             return
+        self._next = now + EVERY
         family = families.family(model, request.vendor, request.platform)
         if not tokenizer.loaded(family.encoding):
-            if not self._warming and tokenizer.installed():
-                self._warming = True
+            if family.encoding not in self._warming:
+                self._warming.add(family.encoding)
                 tokenizer.warm(family.encoding)
             return
-        self._next = now + EVERY
         backlog.counting.later(self._learn, family, billed, body)
 
     def _learn(

@@ -249,7 +249,7 @@ def _openai(media: Media, model: str) -> Guess:
             return _tiled(media.detail, width, height, tiled[1], tiled[2])
     _, budget, each, least = patched or _NEWER
     if media.detail == "low":
-        width, height = map(round, _within(width, height, 512, 512))
+        width, height = (max(1, round(edge)) for edge in _within(width, height, 512, 512))
     most = 10_000 if patched is None and media.detail not in ("low", "high") else budget
     if media.detail == "original":
         budget = most

@@ -79,6 +79,7 @@ _MILLION = 10**6
 _TOTAL = "total"
 """The SKU of a cost that was given as a whole."""
 _EXACT = Context(prec=60)
+_LAST = Decimal(1).scaleb(-sheets.DECIMALS)
 
 
 class LeftOut(NamedTuple):
@@ -150,7 +151,7 @@ def focus_rows(
     for record in records:
         for group, quantity, pico in _charges(record, tags):
             so_far, cost = groups.get(group, (Decimal(0), 0))
-            groups[group] = (so_far + quantity, cost + pico)
+            groups[group] = (_EXACT.add(so_far, quantity), cost + pico)
         for kind, count in _unknown(record):
             if left_out is not None:
                 key = (_day(record), record.model, kind)
@@ -204,10 +205,11 @@ def _day(record: Record) -> date:
 def _row(group: _Group, quantity: Decimal, pico: int, billing_account: str) -> list[Any]:
     cost = dollars(pico)
     seller, service = _SOLD.get(group.platform, (group.platform, group.platform))
+    quantity = _held(quantity)
     tokens = group.sku in KINDS
     meter = f"{group.sku.replace('_', ' ').capitalize()}{' tokens' if tokens else ''}"
-    priced = quantity / _MILLION if tokens else quantity
-    price = _exact(Fraction(pico) / Fraction(priced) / 10**12)
+    priced = _EXACT.divide(quantity, _MILLION) if tokens else quantity
+    price = _exact(Fraction(pico) / Fraction(priced) / 10**12) if priced else None
     sku = f"{group.platform}/{group.model}/{group.sku}"
     month = group.day.replace(day=1)
     unit = "Tokens" if tokens else "Requests" if group.price is None else "Units"
@@ -262,11 +264,18 @@ def _begin(day: date) -> datetime:
 
 
 def _exact(value: Fraction) -> Decimal | None:
-    """As a decimal number; `None` where it has no end."""
+    """As a decimal number; `None` where it has no end, or a later one than a sheet holds."""
     rest = value.denominator
     for factor in (2, 5):
         while rest % factor == 0:
             rest //= factor
     if rest != 1:
         return None
-    return _EXACT.divide(Decimal(value.numerator), Decimal(value.denominator)).normalize(_EXACT)
+    exact = _EXACT.divide(Decimal(value.numerator), Decimal(value.denominator)).normalize(_EXACT)
+    return exact if exact == _held(exact) else None
+
+
+def _held(exact: Decimal) -> Decimal:
+    """As a sheet holds it."""
+    rounded = _EXACT.quantize(exact, _LAST)
+    return exact if exact == rounded else rounded

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, tzinfo
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, Literal, NamedTuple
 
 from ..errors import ConfigurationError
@@ -10,7 +10,7 @@ from ..ledger.rows import GIVEN
 from ..prices import Catalogue
 from ..providers.hosts import NAMED, Host
 from ..records import KINDS, LARGEST, PICO, Cost, Reading, Record, Request, Usage
-from ..rowfiles import word
+from ..rowfiles import number, word
 from .raw import Unfit
 
 Counts = Literal["auto", "totals", "disjoint"]
@@ -274,12 +274,10 @@ def _word(said: Mapping[str, Any], name: str) -> str | None:
 def _number(value: Any, name: str) -> Decimal | None:
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
-    try:
-        text = value.strip().removeprefix("$").replace(",", "") if isinstance(value, str) else value
-        found = Decimal(str(text)) if isinstance(text, float) else Decimal(text)
-    except (InvalidOperation, TypeError, ValueError):
-        raise Unfit(f"{name} is no number") from None
-    if isinstance(value, bool) or not found.is_finite() or found < 0 or found > LARGEST:
+    found = number(value.strip().removeprefix("$") if isinstance(value, str) else value)
+    if found is None:
+        raise Unfit(f"{name} is no number")
+    if found < 0 or found > LARGEST:
         raise Unfit(f"{name} is no number of this kind")
     return found
 
@@ -304,15 +302,15 @@ def _time(value: Any, name: str, zone: tzinfo) -> float:
     if isinstance(value, datetime):
         found = value
     else:
+        since = number(value)
         try:
-            number = Decimal(str(value).strip())
-            per = next(per for least, per in _PER_SECOND if number >= least)
-            found = datetime.fromtimestamp(float(number / per), UTC)
-        except (InvalidOperation, StopIteration, OverflowError, OSError, ValueError):
-            try:
+            if since is None:
                 found = datetime.fromisoformat(str(value).strip().removesuffix(" UTC"))
-            except ValueError:
-                raise Unfit(f"{name} is no time: ISO 8601 and seconds are known") from None
+            else:
+                per = next((per for least, per in _PER_SECOND if since >= least), 1)
+                found = datetime.fromtimestamp(float(since / per), UTC)
+        except (OverflowError, OSError, ValueError):
+            raise Unfit(f"{name} is no time: ISO 8601 and seconds are known") from None
     if found.tzinfo is None:
         found = found.replace(tzinfo=zone)
     if not _EARLIEST <= found <= _LATEST:

@@ -9,6 +9,8 @@ from ..errors import ConfigurationError, MissingExtra
 from ..rowfiles import FileRow
 
 _PORTION = 1000
+DECIMALS = 18
+"""Behind the point: with twenty digits before it, what most readers can hold."""
 
 
 def _library() -> tuple[Any, Any]:
@@ -32,7 +34,7 @@ def writer(
         "json": arrow.string(),
         "integer": arrow.int64(),
         "boolean": arrow.bool_(),
-        "decimal": arrow.decimal128(38, 18),
+        "decimal": arrow.decimal128(38, DECIMALS),
         "time": arrow.timestamp("us", "UTC"),
     }
     schema = arrow.schema([(column.name, types[column.kind]) for column in columns])

@@ -2,16 +2,17 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from itertools import islice
-from typing import Any
+from typing import Any, get_args
 
 from ..ledger import Ledger
 from ..ledger.bulk import REQUIRED, TYPES, read
 from ..ledger.journal import Kept
 from ..ledger.rows import COLUMNS
-from ..records import KINDS, LARGEST
+from ..records import KINDS, LARGEST, CostStatus, UsageSource
+from ..rowfiles import number
 from . import sheets
 from .sheets import Column, Kind, Target
 
@@ -25,6 +26,21 @@ SHEET = (
 _PORTION = 1000
 _MOST = 2**63 - 1
 """What a database holds, and what can be counted: beyond, the sums of the ledger would not hold it."""
+_YEAR_2100 = 4_102_444_800_000_000
+_BETWEEN: Mapping[str, tuple[int, int]] = {
+    **dict.fromkeys(KINDS, (0, LARGEST)),
+    "time": (0, _YEAR_2100),
+    "calls": (0, LARGEST),
+    "cost_pico": (0, _MOST),
+    "known_pico": (0, _MOST),
+}
+"""The least and the most of numbers that may not be any."""
+
+_WORDS: Mapping[str, tuple[str, ...]] = {
+    "status": ("ok", "error", "aborted", "broken"),
+    "cost_status": get_args(CostStatus),
+    "usage_source": get_args(UsageSource),
+}
 _WHOLE = re.compile(r"-?[0-9]{1,19}")
 _NAMES = frozenset(column.name for column in SHEET)
 _OURS = frozenset({"id", "time", "provider", "cost_status", "known_pico", "usage_source"})
@@ -69,7 +85,7 @@ def kept_of(values: Mapping[str, Any], *, from_csv: bool) -> Kept:
         raise Unfit(f"there is no column {min(unknown)!r} here: a newer version has written it")
     row = tuple(_value(name, values.get(name), from_csv) for name in COLUMNS)
     scopes = _decoded("scopes", values.get("scopes")) or []
-    if not isinstance(scopes, list) or not all(isinstance(one, str) for one in scopes):
+    if not _texts(scopes):
         raise Unfit("scopes is no list of texts")
     return row, tuple(scopes)
 
@@ -84,9 +100,12 @@ def _value(name: str, value: Any, from_csv: bool) -> Any:
         return None
     if kind is dict:
         decoded = _decoded(name, value)
-        return None if decoded is None else sheets.compact(decoded)
-    if kind is str and isinstance(value, str):
-        return value
+        if decoded is None:
+            return None
+        if _SHAPES.get(name, _texts)(decoded):
+            return sheets.compact(decoded)
+    if kind is str and isinstance(value, str) and value in _WORDS.get(name, (value,)):
+        return sheets.unquoted(value) if from_csv else value
     if kind is bool:
         if isinstance(value, bool):
             return value
@@ -95,10 +114,35 @@ def _value(name: str, value: Any, from_csv: bool) -> Any:
     if kind is int:
         if from_csv and _WHOLE.fullmatch(value):
             value = int(value)
-        most = LARGEST if name in KINDS else _MOST
-        if isinstance(value, int) and not isinstance(value, bool) and -most <= value <= most:
+        least, most = _BETWEEN.get(name, (-_MOST, _MOST))
+        if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
             return value
     raise Unfit(f"{name} is not what such a column holds")
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+def _of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, dict) and all(map(fits, value.values()))
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST
+
+
+def _is_quantity(value: Any) -> bool:
+    found = number(value) if isinstance(value, str) else None
+    return _is_whole(value) or (found is not None and found >= 0)
+
+
+_SHAPES: Mapping[str, Callable[[Any], bool]] = {
+    "labels": _of(lambda value: isinstance(value, str)),
+    "units": _of(_is_quantity),
+    "cost_lines": _of(_is_whole),
+}
+"""What is in JSON that is no list of texts: the ledger is read as if it were so."""
 
 
 def _decoded(name: str, value: Any) -> Any:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -24,6 +25,10 @@ Write = Callable[[Sequence[Sequence[Any]]], None]
 
 _SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 FORMS = ("jsonl", "csv", "parquet")
+
+
+DECIMALS = parquet.DECIMALS
+"""How many a number may have."""
 
 
 class Column(NamedTuple):
@@ -86,10 +91,20 @@ def _jsonl(file: BinaryIO, columns: Sequence[Column]) -> Iterator[Write]:
     yield write
 
 
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+"""A text that a spreadsheet takes for a formula, once a quote before it is gone."""
+
+
+def unquoted(cell: str) -> str:
+    """The text of a cell of a CSV: without the quote that keeps spreadsheets from running it."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
 @contextmanager
 def _csv(file: BinaryIO, columns: Sequence[Column]) -> Iterator[Write]:
     text = io.TextIOWrapper(file, "utf-8", "replace", newline="", write_through=True)
-    lines = csv.writer(text, lineterminator="\n")
+    # as RFC 4180 has it; and Python quotes a "\r" only where lines end with one
+    lines = csv.writer(text, lineterminator="\r\n")
     lines.writerow([column.name for column in columns])
 
     def cell(value: Any, column: Column) -> Any:
@@ -97,6 +112,8 @@ def _csv(file: BinaryIO, columns: Sequence[Column]) -> Iterator[Write]:
             return None
         if column.kind == "json":
             return compact(value)
+        if column.kind == "text" and _FORMULA.match(value):
+            return f"'{value}"
         return str(value).lower() if isinstance(value, bool) else _text(value)
 
     def write(rows: Sequence[Sequence[Any]]) -> None:
@@ -113,6 +130,8 @@ def _parquet(file: BinaryIO, columns: Sequence[Column]) -> Iterator[Write]:
     with parquet.writer(file, columns) as put:
 
         def write(rows: Sequence[Sequence[Any]]) -> None:
+            if not rows:
+                return
             put(
                 [
                     [

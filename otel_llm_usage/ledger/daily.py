@@ -33,6 +33,9 @@ class Own(NamedTuple):
 
 Key = tuple[date, str, str, str, str]
 
+_PORTION = 1000
+"""Rows with units that are in memory at once."""
+
 
 def daily(ledger: Ledger, since: date, until: date, zone: tzinfo = UTC) -> list[Own]:
     """What was counted from one day until another, which is not in it; days of a zone.
@@ -41,22 +44,21 @@ def daily(ledger: Ledger, since: date, until: date, zone: tzinfo = UTC) -> list[
     """
     ledger.flush()
     ledger.migrate()
-    with ledger.database.reading() as connection:
-        counted = list(connection.execute(_within(_counts(), since, until, zone)))
-        others = list(connection.execute(_within(_units(), since, until, zone)))
     sums: dict[Key, list[int]] = {}
-    for slot, *rest in counted:
-        key: Key = (_day(slot, zone), *rest[:4])
-        numbers = [int(number or 0) for number in rest[4:]]
-        so_far = sums.setdefault(key, [0] * len(numbers))
-        sums[key] = [mine + more for mine, more in zip(so_far, numbers, strict=True)]
     units: dict[Key, dict[str, int | Decimal]] = {}
-    for slot, *names, found in others:
-        key = (_day(slot, zone), names[0], names[1], names[2], names[3])
-        of_key = units.setdefault(key, {})
-        for sku, count in found.items():
-            exact = Decimal(count) if isinstance(count, str) else count
-            of_key[sku] = of_key.get(sku, 0) + exact
+    with ledger.database.reading() as connection:
+        for slot, *rest in connection.execute(_within(_counts(), since, until, zone)):
+            key: Key = (_day(slot, zone), *rest[:4])
+            numbers = [int(number or 0) for number in rest[4:]]
+            so_far = sums.setdefault(key, [0] * len(numbers))
+            sums[key] = [mine + more for mine, more in zip(so_far, numbers, strict=True)]
+        portions = connection.execution_options(yield_per=_PORTION)
+        for slot, *names, found in portions.execute(_within(_units(), since, until, zone)):
+            key = (_day(slot, zone), names[0], names[1], names[2], names[3])
+            of_key = units.setdefault(key, {})
+            for sku, count in found.items():
+                exact = Decimal(count) if isinstance(count, str) else count
+                of_key[sku] = of_key.get(sku, 0) + exact
     return [_own(key, sums[key], units.get(key, {})) for key in sorted(sums)]
 
 

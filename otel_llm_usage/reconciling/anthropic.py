@@ -4,12 +4,11 @@ The shapes are those of the reference of the Admin API (platform.claude.com).
 """
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, date
+from datetime import date
 from typing import Any
 
-from ..errors import StatementError
 from .api import Api, results
-from .statement import Charged, Statement, Used, moment, number
+from .statement import Charged, Statement, Used, count, day, number
 
 BASE_URL = "https://api.anthropic.com"
 KEY = "ANTHROPIC_ADMIN_KEY"
@@ -30,11 +29,11 @@ def statement(
         ("limit", _DAYS),
     )
     used = [
-        Used(_day(bucket, _USAGE), str(result.get("model") or ""), kind, count)
+        Used(_day(bucket, _USAGE), str(result.get("model") or ""), kind, quantity)
         for page in api.pages(_USAGE, (*asked, ("group_by[]", "model")))
         for bucket, result in results(page, _USAGE)
-        for kind, count in _counts(result)
-        if count
+        for kind, quantity in _counts(result)
+        if quantity
     ]
     charged: list[Charged] = []
     foreign: dict[str, None] = {}
@@ -53,10 +52,7 @@ def statement(
 
 
 def _day(bucket: Mapping[str, Any], path: str) -> date:
-    began = moment(bucket.get("starting_at"), f"{path}: starting_at")
-    if began.tzinfo is None:
-        raise StatementError(f"{path}: starting_at has no zone: this is not the documented shape")
-    return began.astimezone(UTC).date()
+    return day(bucket.get("starting_at"), f"{path}: starting_at")
 
 
 def _counts(result: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
@@ -64,7 +60,7 @@ def _counts(result: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
         found: Any = result.get(place) if place else result
         value = found.get(field) if isinstance(found, dict) else None
         if value is not None:
-            yield kind, int(number(value, f"{_USAGE}: {field}"))
+            yield kind, count(value, f"{_USAGE}: {field}")
 
 
 _FIELDS = (

@@ -186,7 +186,9 @@ def _total(kind: str, lines: Sequence[Line]) -> Total:
             key = (line.model, line.kind)
             apart[key] = apart.get(key, Decimal(0)) + line.residual
     differ = sum((abs(residual) for residual in apart.values()), Decimal(0))
-    return Total(kind, ours, theirs, float(differ / theirs) if theirs else float(bool(differ)))
+    # no share of what they owe, after a refund
+    ratio = float(differ / theirs) if theirs > 0 else float(bool(differ))
+    return Total(kind, ours, theirs, ratio)
 
 
 # ------------------------------------------------------------ one beside the other
@@ -198,9 +200,8 @@ def compare(
     """The days from `since` until `until`, which is not in them. `now`: in the zone of the days."""
     sold = SOLD[statement.provider]
     mine = [one for one in own if (one.vendor, one.platform) in sold]
-    of_theirs = {one.model for one in statement.used} | {
-        one.model for one in statement.charged or ()
-    }
+    of_theirs = {one.model for one in statement.used if one.quantity}
+    of_theirs |= {one.model for one in statement.charged or () if one.usd}
     of_theirs.discard("")
     called = _matched({one.model for one in mine}, of_theirs)
     settled = now.date() - timedelta(days=SETTLED_AFTER - 1)

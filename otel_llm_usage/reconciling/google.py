@@ -8,7 +8,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, tzinfo
+from datetime import date, tzinfo
 from decimal import Decimal
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -16,7 +16,8 @@ from zoneinfo import ZoneInfo
 from .. import rowfiles
 from ..errors import ConfigurationError, StatementError
 from ..records import NOTHING
-from .statement import Charged, Statement, Unrecognised, Used, moment, number
+from .statement import Charged, Statement, Unrecognised, Used, number
+from .statement import day as day_of
 
 PACIFIC: tzinfo = ZoneInfo("America/Los_Angeles")
 """In whose days Google bills."""
@@ -24,7 +25,7 @@ PACIFIC: tzinfo = ZoneInfo("America/Los_Angeles")
 _SERVICES = re.compile(r"\b(gemini|generative language|vertex ai|agent platform)\b", re.IGNORECASE)
 _COUNTS = frozenset({"count", "counts", "token", "tokens"})
 _USAGE = frozenset({"", "regular", "usage"})
-_COSTS = ("cost", "unrounded_cost", "unrounded_subtotal", "subtotal")
+_COSTS = ("unrounded_cost", "cost", "unrounded_subtotal", "subtotal")
 _MODALITIES = frozenset({"text", "image", "audio", "video", "document", "pdf"})
 _ENDS = frozenset(
     {"input", "output", "cached", "caching", "cache", "token", "tokens", "count"}
@@ -148,13 +149,9 @@ class _Reader:
     def _day(self, row: Mapping[str, Any], where: str) -> date:
         """When it was used, in Google's days; what has no zone is UTC, as BigQuery writes it."""
         began = row.get("usage_start_time") or row.get("usage_start_date")
-        if isinstance(began, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", began.strip()):
-            return date.fromisoformat(began.strip())
         if _SECONDS.fullmatch(str(began)):  # as the interface of BigQuery has it
-            found = datetime.fromtimestamp(float(str(began)), UTC)
-        else:
-            found = moment(began, f"{where}: usage_start_time")
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(self._zone).date()
+            began = int(float(str(began)))
+        return day_of(began, f"{where}: usage_start_time", self._zone)
 
     def _dollars(self, row: Mapping[str, Any], amount: Decimal, where: str) -> Decimal | None:
         currency = str(row.get("currency") or "").strip().upper()

@@ -10,7 +10,8 @@ from typing import Any
 
 from ..errors import StatementError
 from .api import Api, results
-from .statement import Charged, Statement, Used, number
+from .statement import Charged, Statement, Used, count, number
+from .statement import day as day_of
 
 BASE_URL = "https://api.openai.com/v1"
 KEY = "OPENAI_ADMIN_KEY"
@@ -54,10 +55,7 @@ def _seconds(day: date) -> int:
 
 
 def _day(bucket: Mapping[str, Any], path: str) -> date:
-    began = bucket.get("start_time")
-    if not isinstance(began, int):
-        raise StatementError(f"{path}: start_time is no time: this is not the documented shape")
-    return datetime.fromtimestamp(began, UTC).date()
+    return day_of(bucket.get("start_time"), f"{path}: start_time")
 
 
 Read = Callable[[Mapping[str, Any], str], Iterator[tuple[str, int]]]
@@ -65,7 +63,7 @@ Read = Callable[[Mapping[str, Any], str], Iterator[tuple[str, int]]]
 
 def _count(result: Mapping[str, Any], name: str, path: str) -> int:
     found = result.get(name)
-    return 0 if found is None else int(number(found, f"{path}: {name}"))
+    return 0 if found is None else count(found, f"{path}: {name}")
 
 
 def _tokens(result: Mapping[str, Any], path: str) -> Iterator[tuple[str, int]]:
@@ -105,6 +103,8 @@ def _costs(
     for page in api.pages(path, (*_period(since, until, _COST_DAYS), ("group_by[]", "line_item"))):
         for bucket, result in results(page, path):
             amount = result.get("amount")
+            if amount is None:  # as the types allow it
+                continue
             if not isinstance(amount, dict):
                 raise StatementError(f"{path}: amount: this is not the documented shape")
             currency = str(amount.get("currency") or "usd").upper()

@@ -1,9 +1,10 @@
 """What a provider says was used and charged, in the words of this room."""
 
-from datetime import date, datetime
-from decimal import Decimal, InvalidOperation
+from datetime import UTC, date, datetime, tzinfo
+from decimal import Decimal
 from typing import Any, NamedTuple
 
+from .. import rowfiles
 from ..errors import StatementError
 
 
@@ -52,21 +53,34 @@ class Statement(NamedTuple):
 
 def number(found: Any, where: str) -> Decimal:
     """The number of a field, exact; `StatementError` where it is none."""
-    try:
-        exact = Decimal(found.replace(",", "") if isinstance(found, str) else found)
-    except (InvalidOperation, TypeError, ValueError):
-        raise StatementError(f"{where} is no number: this is not the documented shape") from None
-    if not exact.is_finite():
+    exact = rowfiles.number(found)
+    if exact is None:
         raise StatementError(f"{where} is no number: this is not the documented shape")
     return exact
 
 
-def moment(found: Any, where: str) -> datetime:
-    """The time of a field, in RFC 3339; `StatementError` where it is none."""
+def count(found: Any, where: str) -> int:
+    """The whole number of a field; `StatementError` where it is none."""
+    exact = number(found, where)
+    if exact != int(exact):
+        raise StatementError(f"{where} is no whole number: this is not the documented shape")
+    return int(exact)
+
+
+def day(found: Any, where: str, zone: tzinfo = UTC) -> date:
+    """The day of a zone in which a time lies; `StatementError` where it is none.
+
+    A time is text as in RFC 3339, of UTC where it has no zone, or seconds since 1970. A day is that day.
+    """
     try:
         if isinstance(found, str):
             text = found.strip().removesuffix("UTC").strip()
-            return datetime.fromisoformat(text)
-    except ValueError:
+            if len(text) == len("2026-01-31"):
+                return date.fromisoformat(text)
+            at = datetime.fromisoformat(text)
+            return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(zone).date()
+        if isinstance(found, int):
+            return datetime.fromtimestamp(found, UTC).astimezone(zone).date()
+    except (ValueError, OverflowError, OSError):
         pass
     raise StatementError(f"{where} is no time: this is not the documented shape")

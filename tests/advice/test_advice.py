@@ -1,14 +1,18 @@
 """Planted traffic, of which it is known by hand what there is to say, and traffic of which there is nothing."""
 
+import io
 import itertools
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from otel_llm_usage.advice import advise
+from otel_llm_usage import tables
+from otel_llm_usage.advice import AdviceList, advise
 from otel_llm_usage.advice.family import cheaper
 from otel_llm_usage.cli import main
 from otel_llm_usage.ledger import Ledger, Question, Reports
@@ -21,7 +25,6 @@ BEGIN = NOW - timedelta(days=30)
 OPENAI = ("openai", "openai", "openai-api", "chat.completions")
 ANTHROPIC = ("anthropic", "anthropic", "claude-api", "messages")
 MILLION = Decimal(10) ** 6
-numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +44,8 @@ def ledger(tmp_path):
 @pytest.fixture
 def call(ledger, catalogue):
     """Put a call into the ledger, priced by the catalogue; as the last thing so far."""
+
+    numbers = itertools.count(1)
 
     def put(at, model="gpt-4.1-nano", *, seller=OPENAI, cost=None, status="ok", **more):
         provider, vendor, platform, endpoint = seller
@@ -320,6 +325,26 @@ def test_an_empty_ledger_has_nothing_to_say(ledger, catalogue):
     told = advise(Reports(ledger), catalogue, Question(), now=NOW)
     assert (told.since, told.findings, told.total.calls) == (None, (), 0)
     assert json.loads(json.dumps(told.to_dict()))["findings"] == []
+
+
+def test_the_page_shows_what_is_printed(call, ledger, catalogue):
+    for number in range(3000):
+        at = NOW - minutes(14 * (number - number % 5) + number % 5)
+        call(at, "gpt-4.1", input=6000 + number % 90, output=120, agent="triage")
+    for day, number in itertools.product(range(20), range(30)):
+        night = NOW.replace(hour=2) - timedelta(days=day) + minutes(number)
+        call(night, "gpt-5-mini", input=9000, output=900, reasoning=400, agent="digest")
+    call(NOW - minutes(7), "acme-1", input=100, output=5, agent="triage")
+    call(NOW - minutes(1), "gpt-4.1", input=700_000, output=20, agent="triage")
+    file = io.StringIO()
+    told = advise(Reports(ledger), catalogue, Question(), now=NOW)
+    tables.show(AdviceList(told), file)
+    said = [line.rstrip() for line in file.getvalue().splitlines()]
+    page = (Path(__file__).parents[2] / "docs" / "advice.md").read_text()
+    (shown,) = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    assert shown.splitlines() == said
+    kinds = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+    assert {one.kind for one in told.findings} < kinds
 
 
 def test_in_the_terminal(call, ledger, tmp_path):

@@ -3,6 +3,7 @@
 import base64
 import threading
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -142,3 +143,20 @@ def test_many_threads_count_alike_while_the_tokenizer_is_loaded(monkeypatch):
         thread.join(60)
     assert len(found) == 8
     assert len(set(found)) == 1
+
+
+@pytest.mark.parametrize("size", [(3000, 1), (1, 3000), (2**32 - 1, 1), (2**32 - 1, 2**32 - 1)])
+@pytest.mark.parametrize("detail", ["", "low", "high", "original", "auto"])
+def test_pictures_may_be_lines(size, detail):
+    for family, model in (
+        ("openai", "gpt-4o"), ("openai", "gpt-4.1-mini"), ("openai", "gpt-6"),
+        ("claude", "claude-opus-4-7"), ("gemini", "gemini-2.5-pro"), ("gemini", "gemini-3-pro"),
+    ):  # fmt: skip
+        guess, _ = media.tokens(media.Media("image", size, detail), family, model)
+        assert 0 < guess.low <= guess.tokens <= guess.high
+
+
+@pytest.mark.parametrize("more", [{"max_tokens": 10**400}, {"max_tokens": 9, "n": 10**5000}])
+def test_an_answer_longer_than_any_is_an_error(more):
+    with pytest.raises(ConfigurationError, match="more than any model answers"):
+        estimate("gpt-4.1", {"messages": [{"role": "user", "content": "hello"}], **more})

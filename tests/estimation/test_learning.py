@@ -14,6 +14,7 @@ from google import genai
 from otel_llm_usage import ConfigurationError, estimate, instrument
 from otel_llm_usage.estimation import Ratios, learning, tokenizer
 from otel_llm_usage.estimation.ratios import ENOUGH
+from otel_llm_usage.records import Reading, Request, Usage
 
 WORDS = ("ship", "harbour", "morning", "coffee", "window", "letter", "garden", "quietly", "seven")
 
@@ -272,3 +273,22 @@ def test_a_program_that_just_ends_has_written_what_it_learned_and_its_children_n
     path = tmp_path / "ratios.json"
     python(PROGRAM.replace("PATH", repr(str(path))), **llm_standin.environment())
     assert json.loads(path.read_text())["models"]["gpt-4.1"][0] == 3
+
+
+def test_without_a_tokenizer_nothing_can_be_learned_and_that_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(tokenizer, "installed", lambda: False)
+    with pytest.raises(ConfigurationError, match=r"otel-llm-usage\[tokens\]"):
+        instrument(otlp=False, estimate_learning=tmp_path / "ratios.json")
+
+
+def test_each_encoding_is_loaded(tmp_path, llm_standin, monkeypatch):
+    warmed = []
+    monkeypatch.setattr(learning, "EVERY", 0.0)
+    monkeypatch.setattr(tokenizer, "_loaded", {})
+    monkeypatch.setattr(tokenizer, "warm", warmed.append)
+    learner = learning.Learner(Ratios(tmp_path / "ratios.json"))
+    reading = Reading(Usage(input=500, output=1))
+    for model in ("gpt-4.1", "gpt-3.5-turbo", "gpt-4.1"):
+        request = Request("openai", "openai", "openai-api", "chat", "chat.completions", model)
+        learner.heed(request, (reading,), bytes)
+    assert warmed == ["o200k", "cl100k"]

@@ -5,7 +5,7 @@ import json
 import re
 from collections import defaultdict
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
 import anthropic
 import openai
@@ -13,7 +13,7 @@ import pytest
 from google import genai
 
 from otel_llm_usage import agent, attribute, instrument
-from otel_llm_usage.exchange import export_focus, focus_rows, import_usage
+from otel_llm_usage.exchange import export_focus, focus_rows, import_usage, sheets
 from otel_llm_usage.exchange.focus import COLUMNS
 from otel_llm_usage.ledger import Ledger
 from otel_llm_usage.records import Cost, PricedLine, Record, Request, Usage
@@ -252,3 +252,41 @@ def test_a_cost_that_was_given_as_a_whole_is_a_row(ledger, tmp_path):
         3,
     )
     assert row["ListUnitPrice"] is None  # a third has no end in decimals
+
+
+def test_what_has_more_decimals_than_a_sheet_holds(tmp_path):
+    import pyarrow.parquet
+
+    whole = [record(1, Cost("priced", pico)) for pico in [3] + [2] * 127]
+    spoken = record(
+        2,
+        Cost("priced", 5, (line("audio_seconds", Decimal("1e-19"), 5),)),
+        units={"audio_seconds": Decimal("1e-19")},
+    )
+    with sheets.sheet(tmp_path / "out.parquet", COLUMNS) as write:
+        write(focus_rows([*whole, spoken]))
+    table = pyarrow.parquet.read_table(tmp_path / "out.parquet")
+    assert table["ListUnitPrice"].to_pylist() == [None, None]
+    assert sum(table["BilledCost"].to_pylist()) == Decimal("262e-12")
+
+
+def test_an_application_may_count_with_few_digits(ledger, llm_standin):
+    with localcontext(prec=3):
+        runtime = instrument(sinks=[ledger], otlp=False)
+        with openai.OpenAI() as client:
+            for _ in range(3):
+                client.chat.completions.create(
+                    model="gpt-4.1", messages=[{"role": "user", "content": "hello " * 1234}]
+                )
+        runtime.flush()
+        found = rows(*ledger.records())
+        costs = [record.cost_usd for record in ledger.records()]
+    assert sum(row["BilledCost"] for row in found) == llm_standin.ledger.usd() == sum(costs)
+    assert sum(row["ConsumedQuantity"] for row in found) == sum(llm_standin.ledger.usage().values())
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_where_nothing_is_charged_there_are_no_rows(ledger, tmp_path, form):
+    ledger(record(1, Cost("unpriced"), Usage(input=3)))
+    done = export_focus(ledger, tmp_path / f"focus.{form}")
+    assert (done.rows, len(done.left_out)) == (0, 1)

@@ -308,3 +308,57 @@ def test_many_rows_need_no_memory_and_tell_how_far_they_are(ledger, tmp_path):
         tracemalloc.stop()
     assert seen == [2000, 3000, 2000, 4000, 6000, 8000, 10_000, 12_000]
     assert peaks[1] < 1.5 * peaks[0]
+
+
+@pytest.mark.parametrize("said", ["0,25", "1.234,56", "1,23", "1_000", "12,34,567", "1,2345"])
+def test_a_comma_that_may_be_a_decimal_point_is_no_number(took, said):
+    done, records = took([{"time": AT, "model": "gpt-5", "input_tokens": 1, "cost": said}])
+    assert (done.problems, records) == (((1, "cost is no number"),), [])
+
+
+@pytest.mark.parametrize("number", ["1e9999999", "1e999999999999", "-1e999999999999", "9" * 4000])
+@pytest.mark.parametrize("field", ["time", "cost", "input_tokens", "duration_ms"])
+def test_a_number_beyond_all_sense_fails_its_row_alone(ledger, tmp_path, field, number):
+    good = {"time": AT, "model": "gpt-5", "input_tokens": 1}
+    bad = json.dumps(good | {field: "here"}).replace('"here"', number)
+    path = tmp_path / "a.jsonl"
+    path.write_text(f"{bad}\n{json.dumps(good)}\n")
+    done = import_usage(ledger, path)
+    assert (done.rows, done.new, done.rejected) == (2, 1, 1)
+
+
+def test_what_stands_behind_a_list_is_not_lost_in_silence(ledger, tmp_path):
+    row = json.dumps({"time": AT, "model": "gpt-5", "input_tokens": 1})
+    path = tmp_path / "a.json"
+    for behind in (f"[{row}]", "oops", " " * 70_000 + "oops"):
+        path.write_text(f"[{row}]{behind}")
+        with pytest.raises(ConfigurationError, match="behind the list, after its item 1"):
+            import_usage(ledger, path)
+    path.write_text(f"[{row}] \n\n")
+    assert import_usage(ledger, path).rows == 1
+
+
+def test_a_quote_that_is_never_closed_does_not_swallow_rows(ledger, tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('time,model,cost,x\n2026-03-01,gpt-5,1,"a\n' + "2026-03-01,gpt-5,1,b\n" * 5)
+    done = import_usage(ledger, path)
+    assert (done.new, done.problems[0].reason) == (0, "it is no CSV: unexpected end of data")
+
+
+def test_two_columns_of_one_name_are_not_chosen_between(ledger, tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("time,model,cost,cost,,\n2026-03-01,gpt-5,1,2,,\n")
+    with pytest.raises(ConfigurationError, match="two columns are called 'cost'"):
+        import_usage(ledger, path)
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_a_table_may_be_separated_by_something_else(ledger, tmp_path, separator):
+    lines = ["time,model,cost,a", "2026-03-01,gpt-5,0.25,x", "2026-03-01,gpt-5,!,x"]
+    text = "\n".join(lines).replace(",", separator).replace("!", "0,25")
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    done = import_usage(ledger, path, columns={"a": "label.a"})
+    assert done.problems == ((3, "cost is no number"),)
+    (record,) = ledger.records()
+    assert (record.cost_usd, record.labels) == (Decimal("0.25"), {"a": "x"})

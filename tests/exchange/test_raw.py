@@ -1,5 +1,6 @@
 """Records to a file and back: no number, no text and no scope is lost."""
 
+import csv
 import io
 import json
 import sqlite3
@@ -152,6 +153,22 @@ def test_what_fails_in_the_middle_leaves_no_file(tmp_path):
         ({"carbon": 7}, "there is no column 'carbon' here: a newer version has written it"),
         ({"input": 2**54}, "input is not what such a column holds"),
         ({"known_pico": 2**63}, "known_pico is not what such a column holds"),
+        # what the ledger would take, and then fail to read
+        ({"time": 2**63 - 1}, "time is not what such a column holds"),
+        ({"time": -1}, "time is not what such a column holds"),
+        ({"input": -5}, "input is not what such a column holds"),
+        ({"known_pico": -5}, "known_pico is not what such a column holds"),
+        ({"cost_status": "cheap"}, "cost_status is not what such a column holds"),
+        ({"units": {"x": "many"}}, "units is not what such a column holds"),
+        ({"units": {"x": "NaN"}}, "units is not what such a column holds"),
+        ({"units": {"x": [1]}}, "units is not what such a column holds"),
+        ({"units": {"x": 1.5}}, "units is not what such a column holds"),
+        ({"units": {"x": -1}}, "units is not what such a column holds"),
+        ({"labels": [1]}, "labels is not what such a column holds"),
+        ({"labels": {"a": {"b": 1}}}, "labels is not what such a column holds"),
+        ({"cost_lines": {"input": "x"}}, "cost_lines is not what such a column holds"),
+        ({"finish_reasons": 5}, "finish_reasons is not what such a column holds"),
+        ({"notes": {"a": 1}}, "notes is not what such a column holds"),
     ],
 )
 def test_a_row_that_was_changed_by_hand_is_said_and_the_others_are_taken(tmp_path, change, reason):
@@ -219,3 +236,48 @@ def test_an_export_is_one_state_of_the_ledger(tmp_path):
     other.close()
     assert sum(1 for _ in found) == 2499
     ledger.close()
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+49 30", "-1", "@sum", "\tx", "'=1", "''x", "'x", "a=b", "a\rb", "\r\n"]
+)
+def test_a_csv_runs_nothing_in_a_spreadsheet_and_comes_back_as_it_was(tmp_path, text):
+    ledger = Ledger(tmp_path / "usage.db")
+    ledger(ODD._replace(agent=text, labels={"user": text, "call_type": "c", "more": text}))
+    before = content(ledger)
+    export_records(ledger, tmp_path / "out.csv")
+    (told,) = csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text(), newline=""))
+    assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in told.values())
+    other = Ledger(tmp_path / "other.db")
+    import_usage(other, tmp_path / "out.csv")
+    assert content(other) == before
+    other.close()
+    ledger.close()
+
+
+def test_where_there_are_no_links_a_file_is_there_all_the_same(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("otel_llm_usage.files.os.link", refuse)
+    path = tmp_path / "out"
+
+    def write(content, disturb=lambda: None):
+        with files.writing(path) as file:
+            file.write(content)
+            disturb()
+
+    write(b"mine")
+    assert path.read_bytes() == b"mine"
+    path.unlink()
+    with pytest.raises(ConfigurationError, match="is there already"):
+        write(b"mine", lambda: path.write_text("theirs"))
+    assert (path.read_text(), list(tmp_path.iterdir())) == ("theirs", [path])
+
+
+def test_a_file_that_is_written_anew_stays_as_private_as_it_was(tmp_path):
+    path = tmp_path / "out"
+    path.write_text("old")
+    path.chmod(0o600)
+    files.write(path, b"new")
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"new", 0o600)

@@ -452,6 +452,28 @@ def test_calls_are_followed_while_they_come(kept, place):
     assert (child.returncode, rest, errors) == (0, "", "")
 
 
+def test_of_many_calls_only_those_that_come_are_followed(kept, place):
+    for number in range(1000, 1700):
+        kept(record(number, at=NOW - timedelta(minutes=number)))
+    kept.flush()
+    child = command(place, "tail", "-n", "1", "--follow", "--json")
+    try:
+        json.loads(child.stdout.readline())
+        burst = [record(2000 + number, at=NOW + timedelta(seconds=number)) for number in range(900)]
+        for one in burst:
+            kept(one)
+        kept.flush()
+        told = [json.loads(child.stdout.readline())["id"] for _ in burst]
+        kept(record(9000, at=NOW + timedelta(hours=1)))
+        kept.flush()
+        told.append(json.loads(child.stdout.readline())["id"])
+    finally:
+        child.send_signal(signal.SIGINT)
+        rest, errors = child.communicate(timeout=60)
+    assert sorted(told) == sorted([*(one.id for one in burst), f"{9000:032x}"])
+    assert (rest, errors) == ("", "")
+
+
 def test_a_reader_that_goes_is_no_error(kept, place):
     child = command(place, "report", "--by", "user", "--json")
     child.stdout.close()

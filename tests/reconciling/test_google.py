@@ -198,3 +198,26 @@ def test_the_ledger_agrees_with_an_export_of_what_was_billed(books, tmp_path):
     assert totals["usd"] == books.standin.ledger.usd()
     path.write_text(path.read_text() + path.read_text().partition("\n")[2])
     assert books.reconcile("google", exports=[path]).exit_code() == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"usage_start_time": "2026-99-99"},
+        {"usage_start_time": "0001-01-01T00:00:00Z"},
+        {"usage": {"amount": "1.234,56", "unit": "count"}},
+        {"cost": "0,25"},
+    ],
+)
+def test_what_can_be_misread_is_an_error(tmp_path, change):
+    with pytest.raises(StatementError, match="not the documented shape"):
+        google.statement([lines(tmp_path, line(INPUT, 1, 1) | change)], APRIL, MAY)
+
+
+def test_the_cost_before_it_was_rounded_counts(tmp_path):
+    path = tmp_path / "table.csv"
+    names = "Service description,SKU description,Usage start date,Usage amount,Usage unit"
+    path.write_text(
+        f"{names},Unrounded cost ($),Cost ($)\nGemini API,{INPUT},2026-04-02,9,count,0.0042,0.00\n"
+    )
+    assert google.statement([path], APRIL, MAY).charged[0].usd == Decimal("0.0042")

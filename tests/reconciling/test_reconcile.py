@@ -359,3 +359,47 @@ def test_the_stand_in_takes_no_other_key(books):
     assert httpx.get(url).status_code == 401
     key = {"authorization": f"Bearer {billing.ADMIN_KEY}"}
     assert httpx.get(url, headers=key).json()["has_more"] is True
+
+
+@pytest.mark.parametrize("usd", ["-5", "0"])
+def test_a_refund_does_not_hide_what_differs(usd):
+    day = datetime.date(2026, 3, 1)
+    now = datetime.datetime(2026, 4, 1, tzinfo=datetime.UTC)
+    own = [Own(day, "p", "openai", "openai-api", "gpt-5", {}, {}, 100 * 10**12, 1, 0)]
+    refund = Statement("openai", charged=(Charged(day, "", Decimal(usd)),))
+    found = compare(own, refund, day, day + DAY, now=now)
+    assert (found.share, found.exit_code()) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("provider", "path", "page"),
+    [
+        ("openai", "usage/completions", {"start_time": 10**20, "results": [{"input_tokens": 1}]}),
+        ("openai", "usage/completions", {"start_time": 0, "results": [{"input_tokens": 1.5}]}),
+        ("openai", "usage/completions", {"start_time": 0, "results": [{"input_tokens": True}]}),
+        ("openai", "usage/completions", {"start_time": 0, "results": [{"input_tokens": "1,5"}]}),
+        ("anthropic", "usage_report", {"starting_at": "0001-01-01T00:00:00+09:00", "results": [{}]}),
+        ("anthropic", "cost_report", {"starting_at": "2026-03-01T00:00:00Z",
+                                      "results": [{"currency": "USD", "amount": "0,25"}]}),
+    ],
+)  # fmt: skip
+def test_a_number_that_can_be_misread_is_an_error(books, provider, path, page):
+    one = {"input_tokens": 0, "uncached_input_tokens": 1}
+    page["results"] = [one | result for result in page["results"]]
+    books.standin.reply({"data": [page], "has_more": False}, match=path, times=None)
+    with pytest.raises(StatementError, match="this is not the documented shape"):
+        books.reconcile(provider)
+
+
+def test_a_cost_without_an_amount_is_none(books):
+    result = {"object": "organization.costs.result", "amount": None, "line_item": "x"}
+    page = {"data": [{"start_time": 0, "results": [result]}], "has_more": False}
+    books.standin.reply(page, match="/organization/costs")
+    assert books.reconcile().dollars == ()
+
+
+def test_a_model_of_which_nothing_was_used_is_not_told():
+    day = datetime.date(2026, 3, 1)
+    now = datetime.datetime(2026, 4, 1, tzinfo=datetime.UTC)
+    nothing = Statement("openai", charged=(Charged(day, "gpt-5", Decimal(0)),))
+    assert compare([], nothing, day, day + DAY, now=now).only_theirs == ()
