@@ -10,6 +10,10 @@ With one, the service is `uvicorn examples.multi_agent_service:app`:
     curl -d '{"subject": "RELIANCE", "return_token_usage": true}' \\
         -H 'content-type: application/json' localhost:8000/analyses
     curl localhost:8000/analytics
+    curl localhost:8000/usage/analytics/tokens/agents
+
+`/analytics` is what this process has seen. With the setting `ledger` every call is stored, and `/usage` has
+the REST API over the ledger and its live page.
 
 No tracker goes through the calls. `with track(...)` around an analysis gathers its calls, also those
 of tasks that run at once, and `@agent(...)` says who made them.
@@ -20,14 +24,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 from fastapi import FastAPI, HTTPException, Request
 from google import genai
 from google.genai import errors
 from google.genai.client import AsyncClient
 from pydantic import BaseModel
 
-from otel_llm_usage import UsageScope, agent, instrument, track
+from otel_llm_usage import UsageScope, agent, api, instrument, track
 
+from .kept import PLACE
 from .provider import provider
 
 FAST = "gemini-2.5-flash"
@@ -140,6 +146,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 app = FastAPI(title="Analyses by agents", lifespan=lifespan)
+# whoever may order analyses may see what they cost; where others get here, say token="…"
+app.mount("/usage", api.app(token=False))
 
 
 @app.post("/analyses")
@@ -164,9 +172,9 @@ def get_analytics(request: Request) -> dict[str, Any]:
 async def main() -> None:
     """Three analyses at once, then which agents used which model, and what that cost."""
     with provider("GEMINI_API_KEY"):
-        instrument()
+        runtime = instrument(ledger=PLACE)
         async with genai.Client().aio as client:
-            with track("service") as usage:
+            with track() as usage:
                 subjects = ("RELIANCE", "TCS", "INFY")
                 await asyncio.gather(*(analyse(client, subject) for subject in subjects))
     for name, spent in usage.by_agent.items():
@@ -175,6 +183,11 @@ async def main() -> None:
     ratio = usage.compare_models(STRONG, FAST).ratio
     if ratio is not None:
         print(f"a call on {STRONG} cost {ratio:.1f} times one on {FAST}")
+    runtime.flush()
+    asgi = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=asgi, base_url="http://analyses") as http:
+        stored = (await http.get(f"/usage/analytics/scopes/{usage.id}")).json()
+    print(f"in the ledger: {stored['total']['calls']} calls, ${stored['total']['cost_usd']}")
 
 
 if __name__ == "__main__":

@@ -8,14 +8,12 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-from ..comparison import compare_models
+from .. import hindsight
 from ..errors import ConfigurationError
 from ..ledger import Ledger, Place, Question, Report, Reports, Upkeep, asking
-from ..ledger.reports import MOST_LINES
 from ..ledger.rows import clean
 from ..prices import Catalogue
 from ..runtime import estimate
-from ..sums import Gathered, Sums
 from ..tracking import call_detail
 from . import parameters
 from .parameters import DIMENSION, LINES, WHICH, Parameter
@@ -208,19 +206,11 @@ def compare(asked: Asked) -> dict[str, Any]:
             for name, values in body.get("where", {}).items()
         },
         zone=_zone(body),
-        limit=MOST_LINES,
     )
-    records, end = asked.reports.latest(question)
-    sums = Sums()
-    for record in records:
-        sums.add(record)
-    gathered = Gathered(sums, tuple(reversed(records)), 0)
-    found = compare_models(gathered, asked.catalogue(), *body["models"])
+    found = hindsight.compare_models(asked.reports, asked.catalogue(), question, *body["models"])
     return {
         "since": None if question.since is None else question.since.isoformat(),
         "until": None if question.until is None else question.until.isoformat(),
-        "records": len(records),
-        "complete": end is None,
         **found.to_dict(),
     }
 
@@ -300,6 +290,8 @@ _COMPARE = (
 )
 _RESET = (Parameter("note", {"type": "string", "maxLength": 1000}, "Why; kept with the period."),)
 _PAGE = (parameters.LIMIT, parameters.CURSOR)
+_FEWER = parameters.LIMIT._replace(schema={**parameters.LIMIT.schema, "maximum": 500})
+"""Each scope is added up by itself."""
 
 
 def _but(name: str) -> tuple[Parameter, ...]:
@@ -355,7 +347,13 @@ OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
         )
     },
     "/analytics/scopes": {
-        "GET": Operation("scopes", "The scopes with the latest calls.", scopes, "Scopes", _PAGE)
+        "GET": Operation(
+            "scopes",
+            "The scopes with the latest calls.",
+            scopes,
+            "Scopes",
+            (_FEWER, parameters.CURSOR),
+        )
     },
     "/analytics/scopes/{id:path}": {
         "GET": Operation("scope", "All of one scope.", scope, "Scope", finds=True)

@@ -173,8 +173,6 @@ SCHEMAS: Mapping[str, Any] = {
         {
             "since": _WHEN,
             "until": _WHEN,
-            "records": _COUNT | {"description": "How many were looked at, the latest."},
-            "complete": _of("boolean", "Whether these are all."),
             **dict.fromkeys(("a", "b"), _object(_FIGURES)),
             **dict.fromkeys(("ratio", "tokens_ratio"), _NUMBER),
             **dict.fromkeys(("a_on_b", "b_on_a"), _object(_WHAT_IF)),

@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import uvicorn
@@ -51,7 +51,8 @@ def serve(
             timeout_graceful_shutdown=_GRACE,
         )
         say(f"usage at http://{shown}:{port}/")
-        uvicorn.Server(config).run(sockets=[door])
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[door])
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -1,4 +1,4 @@
-"""The REST API and the live page: `serve`."""
+"""The command that serves the REST API and the page: `serve`."""
 
 import click
 
@@ -15,10 +15,10 @@ from .asking import ledger_option
 @click.option(
     "--token-file",
     type=click.Path(dir_okay=False),
-    help="Holds the bearer token.  [default: OTEL_LLM_USAGE_API_TOKEN]",
+    help=f"Holds the bearer token.  [default: {variables()['api_token']}]",
 )
 def serve(place: str | None, host: str, port: int, token_file: str | None) -> None:
-    """Serve the REST API over a ledger, and a live page of what is spent."""
+    """Serve a live page of what is spent, and the REST API over a ledger."""
     settings = load({})
     chosen = place or settings.ledger
     if not chosen:

@@ -267,6 +267,7 @@ class Reports:
             select(scope, time)
             .join_from(schema.records, schema.scopes, schema.scopes.c.record == schema.records.c.id)
             .order_by(time.desc(), scope.desc())
+            .where(time < _NEVER)
         )
         if before is not None:
             query = query.where(time <= before.time, or_(time < before.time, scope < before.id))
@@ -287,6 +288,9 @@ class Reports:
                     return listed, Place(at, id_)
         return listed, None
 
+
+_NEVER = 2**63 - 1
+"""Microseconds. Where no end is said, SQLite would read all scopes and sort them, instead of using its index."""
 
 _PORTION = 1_000
 """Rows that are read at once."""

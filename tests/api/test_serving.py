@@ -99,13 +99,14 @@ def test_what_cannot_be_served_is_one_line(tmp_path):
         api.serve(place, host="0.0.0.0", port=0)
 
 
-def test_a_signal_ends_it_while_a_page_listens(tmp_path):
+@pytest.mark.parametrize(("sent", "code"), [("SIGTERM", -15), ("SIGINT", 0)])
+def test_a_signal_ends_it_while_a_page_listens(tmp_path, sent, code):
     with serving(tmp_path / "usage.db") as (url, process):
         with httpx.stream("GET", f"{url}/events", timeout=60) as answer:
             assert answer.headers["content-type"].startswith("text/event-stream")
             next(answer.iter_lines())
-            process.send_signal(signal.SIGTERM)
-            process.wait(timeout=30)
+            process.send_signal(getattr(signal, sent))
+            assert process.wait(timeout=30) == code
         assert process.stderr.read() == ""
 
 

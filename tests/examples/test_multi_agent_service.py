@@ -158,6 +158,30 @@ def test_the_service_tells_each_analysis_and_all_of_them(llm_standin, served):
     assert len(planner) > 1  # each analysis has its own
 
 
+def test_the_service_tells_what_the_ledger_has_kept(llm_standin, served, tmp_path):
+    runtime = instrument(otlp=False, ledger=tmp_path / "usage.db")
+    with served(app) as url, httpx.Client(base_url=url, timeout=60) as client:
+        order = {"subject": "RELIANCE", "return_token_usage": True}
+        usage = client.post("/analyses", json=order).raise_for_status().json()["token_usage"]
+        runtime.flush()
+        bills = list(llm_standin.ledger)
+        told_there = client.get("/usage/analytics/tokens").json()["total"]
+        assert told(told_there) == figures(bills)
+        agents = client.get("/usage/analytics/tokens/agents").json()["lines"]
+        assert {line["agent"]: told(line) for line in agents} == {
+            name: told(part) for name, part in usage["agents"].items()
+        }
+        models = client.get("/usage/analytics/tokens/agents/editor/models").json()["lines"]
+        assert {line["model"] for line in models} == {STRONG, FAST}
+        compared = client.post(
+            "/usage/analytics/tokens/compare", json={"models": [STRONG, FAST]}
+        ).json()
+        assert compared["a_on_b"] == usage["comparison"]["a_on_b"]
+        scope = client.get(f"/usage/analytics/scopes/{usage['id']}").json()
+        assert told(scope["total"]) == figures(bills)
+        assert "<title>LLM usage</title>" in client.get("/usage/").text
+
+
 def test_a_planner_that_fails_ends_the_analysis_and_is_counted(llm_standin, served):
     instrument(otlp=False)
     llm_standin.script(status=400, match="flash")
@@ -193,3 +217,5 @@ async def test_as_a_user_runs_it(llm_standin, run_example, documented):
     strong, fast = ([bill for bill in bills if bill.model == model] for model in (STRONG, FAST))
     ratio = (figures(strong)[2] / len(strong)) / (figures(fast)[2] / len(fast))
     assert f"cost {ratio:.1f} times one on {FAST}" in out
+    (stored,) = re.findall(rf"in the ledger: {len(bills)} calls, \$([\d.]+)\n", out)
+    assert Decimal(stored) == figures(bills)[2]

@@ -10,13 +10,13 @@ const MOST = 10000; // lines of one answer
 const RANGES = {
   today: ["Spent today", "today", "the time before"],
   "24h": ["Spent in 24 hours", "24h", "the 24 hours before"],
-  "7d": ["Spent in 7 days", "7d", "the 7 days before"],
-  "30d": ["Spent in 30 days", "30d", "the 30 days before"],
+  "7d": ["Spent in 7 days", 7, "the 7 days before"],
+  "30d": ["Spent in 30 days", 30, "the 30 days before"],
   month: ["Spent this month", "month", "the time before"],
   period: ["Spent in this period", "period", ""],
   custom: ["Spent in this time", "", "the time before"],
 };
-const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
+let zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
 
 // ------------------------------------------------------------ what is shown; in the address, without the token
 
@@ -58,8 +58,17 @@ async function ask(path, said, filters = state.filters) {
   return body;
 }
 
+// whole days, today among them
+function midnight(daysAgo) {
+  const day = new Date();
+  day.setDate(day.getDate() - daysAgo);
+  return [day.getFullYear(), day.getMonth() + 1, day.getDate()].map((part) => String(part).padStart(2, "0")).join("-");
+}
+
 function span() {
-  if (state.range !== "custom") return { since: RANGES[state.range][1], zone };
+  const since = RANGES[state.range][1];
+  if (typeof since === "number") return { since: midnight(since - 1), zone };
+  if (since) return { since, zone };
   return { since: state.from, ...(state.to && { until: state.to }), zone };
 }
 
@@ -166,16 +175,16 @@ function say(id, text, title) {
 }
 
 const named = (value) => (value === "" ? make("span", { class: "none" }, "not said") : make("bdi", {}, value));
+const clamped = (value) => make("span", { class: "clamped", title: value }, named(value));
 const swatch = (place) => make("i", { class: "swatch", "--swatch": `var(--c${place})`, "aria-hidden": "true" });
 
 function chooser(name, value, kind = "names") {
   const filter = `${name}=${value}`;
-  const on = state.filters.includes(filter);
   return make(
     "button",
     {
-      type: "button", class: kind, title: value, "data-key": filter, "aria-pressed": on,
-      click: () => choose(on ? state.filters.filter((one) => one !== filter) : [...state.filters, filter]),
+      type: "button", class: kind, title: value, "data-key": filter, "aria-pressed": state.filters.includes(filter),
+      click: () => toggle(filter),
     },
     named(value),
   );
@@ -316,9 +325,9 @@ function latest({ latest: { calls } }) {
     return make("tr", {},
       make("td", { class: "when", title: when.toISOString() }, when.toLocaleTimeString("en-GB"),
         make("span", { class: "second" }, when.toLocaleDateString("en-GB", { day: "numeric", month: "short" }))),
-      make("td", {}, make("bdi", {}, call.agent), make("span", { class: "second" }, make("bdi", {}, call.model))),
-      make("td", { class: "wider" }, named(call.labels.user || "")),
-      make("td", { class: "wider" }, named(call.call_type)),
+      make("td", {}, clamped(call.agent), make("span", { class: "second" }, clamped(call.model))),
+      make("td", { class: "wider" }, clamped(call.labels.user || "")),
+      make("td", { class: "wider" }, clamped(call.call_type)),
       make("td", { class: "right wider" }, tokens),
       make("td", { class: "right wider" }, call.seconds === null ? "–" : `${call.seconds.toFixed(2)} s`),
       make("td", { class: "right money", title: why }, shown,
@@ -500,9 +509,14 @@ function controls() {
     const value = filter.slice(cut + 1);
     return make("li", {}, make("button", {
       type: "button", "data-key": filter, title: `Without ${filter}`,
-      click: () => choose(state.filters.filter((one) => one !== filter)),
+      click: () => toggle(filter),
     }, make("span", {}, word(filter.slice(0, cut))), named(value), make("span", { "aria-label": "remove" }, "×")));
   }));
+}
+
+function toggle(filter) {
+  const on = state.filters.includes(filter);
+  choose(on ? state.filters.filter((one) => one !== filter) : [...state.filters, filter]);
 }
 
 function choose(filters) {
@@ -538,6 +552,12 @@ async function refresh() {
       at("trouble").hidden = true;
     } catch (error) {
       if (error instanceof Locked) locked();
+      else if (zone !== "UTC" && error.message?.includes("time zone")) {
+        // a server need not know all of them
+        zone = "UTC";
+        at("zone").textContent = zone;
+        again = true;
+      }
       else if (mine === asked) {
         at("trouble").textContent = error instanceof TypeError ? "The server does not answer. What is shown is from before." : error.message;
         at("trouble").hidden = false;
@@ -600,7 +620,6 @@ async function listen() {
     wait = 1000;
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     let text = "";
-    let first = true;
     for (;;) {
       const { done, value } = await reader.read();
       if (done) break;
@@ -611,8 +630,7 @@ async function listen() {
       for (const event of events) {
         if (event.startsWith("event: usage")) {
           live("live", "Live");
-          if (!first || at("trouble").hidden === false) refresh();
-          first = false;
+          refresh();
         } else if (event.startsWith("event: away")) {
           live("lost", "Not live: the ledger does not answer");
         }
@@ -679,13 +697,13 @@ at("theme").addEventListener("change", () => {
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => shown && show(shown));
 
-let width = innerWidth;
-addEventListener("resize", () => {
-  if (innerWidth === width || !shown) return;
-  width = innerWidth;
-  overTimeChart(shown);
-  burnChart(shown);
+const room = new ResizeObserver((changes) => {
+  for (const { target, contentRect } of changes) {
+    charts[target.id]?.setSize({ width: Math.round(contentRect.width), height: Math.round(contentRect.height) });
+  }
 });
+room.observe(at("time"));
+room.observe(at("burn"));
 addEventListener("hashchange", () => {
   readAddress();
   controls();
