@@ -4,13 +4,13 @@ from ._version import __version__
 from .budgets import Budget
 from .comparison import Comparison, ModelFigures, Timing, WhatIf
 from .errors import ConfigurationError, LLMUsageError, MissingExtra
-from .estimation import Estimate
 from .manual import record_usage, register_extractor
 from .records import (
     BudgetStatus,
     BudgetThreshold,
     Cost,
     CostLine,
+    Estimate,
     Reading,
     Record,
     Request,

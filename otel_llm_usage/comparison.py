@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .prices import Catalogue, names, owner
 from .prices.cards import Card
 from .providers import hosts
-from .records import KINDS, Cost, Reading, Record, Request, Usage, dollars
-from .sums import By, Gathered, Group, Sum, as_text, fields
+from .records import KINDS, Cost, Reading, Record, Request, Usage, as_text, dollars
+from .sums import By, Gathered, Group, Sum, fields
 
 if TYPE_CHECKING:
     from .prices.compiler import Question

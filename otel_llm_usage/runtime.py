@@ -17,7 +17,7 @@ from functools import partial
 from numbers import Real
 from pathlib import Path
 from types import BuiltinMethodType, MethodType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from . import backlog, baggage, forks, guard, prices, providers, scope, tracking
 from ._version import __version__
@@ -25,8 +25,6 @@ from .budgets import Budget, MemoryStore, Spending, Store
 from .budgets.stores import MovingStore
 from .callers import Callers
 from .errors import ConfigurationError
-from .estimation import Estimate, Learner, Ratios
-from .estimation import estimate as estimated
 from .meter import Meter
 from .patching import Engine, Meters, Seam, SeamState, observation
 from .patching.flushes import Flushes
@@ -38,13 +36,16 @@ from .patching.observation import settle_live
 from .patching.stainless import Stainless
 from .patching.threads import Threads
 from .patching.websockets import OpenAISockets
-from .records import BudgetStatus, Cost, PricedLine, Reading, Record, Request, Sink
+from .records import BudgetStatus, Cost, Estimate, PricedLine, Reading, Record, Request, Sink
 from .server import MetricsServer, SharedPort, by_default
 from .settings import Settings, aside, load, multiprocess_directory, otel_environment
 from .telemetry import otlp
 from .telemetry.metrics import Metrics
 from .telemetry.series import multiprocess
 from .telemetry.spans import Spans
+
+if TYPE_CHECKING:
+    from .estimation import Learner, Ratios
 
 logger = logging.getLogger("otel_llm_usage")
 
@@ -159,7 +160,7 @@ class Runtime:
             if self.settings.durability == "sync":
                 self._mounted.enter_context(backlog.counting.at_once())
         if self.ratios is not None:
-            self.learner = Learner(self.ratios)
+            self.learner = _learner(self.ratios)
             self._mounted.enter_context(_learning(self.learner))
         baggage.share(self.settings.baggage)
         self._mounted.callback(baggage.share, ())
@@ -574,7 +575,10 @@ def estimate(
     A model that nobody knows is counted, and has no price: `reasons` says so. `ConfigurationError` where
     an argument can't be meant, or nothing is asked.
     """
-    return estimated(
+    # what only those need who ask for it is not there from the start
+    from . import estimation  # noqa: PLC0415
+
+    return estimation.estimate(
         _library().catalogue,
         _runtime.ratios if _runtime is not None else _default_ratios(),
         model,
@@ -611,7 +615,7 @@ def _default_prices() -> PriceLibrary:
         return _default
 
 
-def _ratios(settings: Settings) -> Ratios | None:
+def _ratios(settings: Settings) -> "Ratios | None":
     """What calls teach about tokens, if that is kept."""
     path = settings.estimate_learning
     if path is None:
@@ -620,13 +624,21 @@ def _ratios(settings: Settings) -> Ratios | None:
         raise ConfigurationError(
             f"estimate_learning={path!r}: there is no such folder; make it first"
         )
+    from .estimation import Ratios  # noqa: PLC0415 (as in `estimate`)
+
     return Ratios(path)
 
 
-_given: list[Ratios | None] = []
+def _learner(ratios: "Ratios") -> "Learner":
+    from .estimation import Learner  # noqa: PLC0415 (as in `estimate`)
+
+    return Learner(ratios)
 
 
-def _default_ratios() -> Ratios | None:
+_given: "list[Ratios | None]" = []
+
+
+def _default_ratios() -> "Ratios | None":
     """Those of the settings, in a process that only estimates."""
     with _lock:
         if not _given:
@@ -635,7 +647,7 @@ def _default_ratios() -> Ratios | None:
 
 
 @contextmanager
-def _learning(learner: Learner) -> Iterator[None]:
+def _learning(learner: "Learner") -> Iterator[None]:
     """In the block, calls teach how their models count tokens."""
     observation.learner = learner.heed
     try:

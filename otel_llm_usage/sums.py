@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from .records import KINDS, Record, Usage, dollars
+from .records import KINDS, Record, Usage, as_text, dollars
 
 OTHER = "other"
 """What stands for the values of a group beyond the bound."""
@@ -401,8 +401,3 @@ class Gathered(NamedTuple):
             for record in self.records
             if record.status in ("error", "broken") and not record.later_entry
         )
-
-
-def as_text(amount: Decimal | None) -> str | None:
-    """Dollars for JSON."""
-    return None if amount is None else f"{amount:f}"

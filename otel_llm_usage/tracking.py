@@ -17,9 +17,9 @@ from . import comparison, files, forks
 from .backlog import counting
 from .comparison import Comparison, Timing, WhatIf
 from .prices import Catalogue
-from .records import Record
+from .records import Record, as_text
 from .scope import Block, caller, charged_to, named, scopes, texts
-from .sums import By, Gathered, Sum, Sums, as_text
+from .sums import By, Gathered, Sum, Sums
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

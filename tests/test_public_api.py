@@ -31,7 +31,8 @@ def test_instrument_imports_no_sdk_no_price_table_and_touches_no_network(python)
         "import otel_llm_usage\n"
         "otel_llm_usage.instrument()\n"
         "heavy = {'openai', 'anthropic', 'google.genai', 'genai_prices', 'opentelemetry.sdk', 'grpc',\n"
-        "         'pydantic', 'starlette', 'rich', 'click', 'pytest'}\n"
+        "         'pydantic', 'starlette', 'rich', 'click', 'pytest', 'sqlalchemy',\n"
+        "         'otel_llm_usage.estimation'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )
     assert out.strip() == "[]"

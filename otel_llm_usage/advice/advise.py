@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from ..hindsight import Progress, passing, unheard
 from ..ledger import Question, Reports
 from ..prices import Catalogue
-from ..records import dollars
-from ..sums import Sum, as_text
+from ..records import as_text, dollars
+from ..sums import Sum
 from .finding import Finding
 from .habits import Habit, Who
 from .rules import findings

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from ..sums import as_text
+from ..records import as_text
 
 
 class Finding(NamedTuple):

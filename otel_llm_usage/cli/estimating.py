@@ -7,7 +7,7 @@ import click
 from rich.table import Table
 
 from .. import runtime, tables
-from ..estimation import Estimate
+from ..records import Estimate
 from .asking import json_option
 from .terminal import say_json
 

@@ -8,10 +8,9 @@ import click
 
 from .. import hindsight, tables
 from ..ledger import BadQuestion, Ledger, Question, Reports, Repriced, Upkeep, asking
-from ..records import dollars
+from ..records import as_text, dollars
 from ..runtime import catalogue
 from ..settings import load
-from ..sums import as_text
 from .asking import confirmed, json_option, ledger, ledger_option, progress
 from .terminal import say_json
 

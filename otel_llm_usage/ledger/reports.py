@@ -28,8 +28,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from ..records import KINDS, NOTHING, Record, dollars
-from ..sums import Sum, as_text
+from ..records import KINDS, NOTHING, Record, as_text, dollars
+from ..sums import Sum
 from . import calendar, schema
 from .asking import BadQuestion
 from .ledger import Ledger
