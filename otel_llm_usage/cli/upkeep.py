@@ -51,8 +51,11 @@ def reprice(
         with progress("Looked at") as tell:
             told = hindsight.reprice(Reports(found), prices.price, asked, progress=tell)
         changed = sum(one.changed for one in told.values())
+        failed = sum(one.failed for one in told.values())
         if not as_json:
             tables.show(tables.repriced(told))
+            if failed:
+                click.echo(f"The price of {failed:,} records cannot be told; they stay as they are.")
         if changed and not dry_run:
             confirmed(f"Price {changed:,} records anew?", yes)
             with progress("Priced anew") as tell:
@@ -70,6 +73,7 @@ def _by_model(told: Mapping[str, Repriced]) -> dict[str, Any]:
         model: {
             "records": one.records,
             "changed": one.changed,
+            "failed": one.failed,
             "before_usd": as_text(dollars(one.before_pico)),
             "after_usd": as_text(dollars(one.after_pico)),
         }

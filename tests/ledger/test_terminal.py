@@ -220,6 +220,7 @@ def test_prices_anew_first_looked_at_then_written(kept, told, run):
             "gpt-4.1": {
                 "records": 20,
                 "changed": 20,
+                "failed": 0,
                 "before_usd": "0.000000048",
                 "after_usd": f"{(20 * right).normalize():f}",
             }
