@@ -149,8 +149,6 @@ def _answered(work: Callable[[], Response]) -> Response:
         return problem.response()
     except BadQuestion as error:
         return bad(str(error)).response()
-    except OverflowError:
-        return bad("a time lies before the year 1, or after 9999").response()
     except ConfigurationError as error:
         return away(str(error)).response()
     except DatabaseError as error:

@@ -55,7 +55,9 @@ def reprice(
         if not as_json:
             tables.show(tables.repriced(told))
             if failed:
-                click.echo(f"The price of {failed:,} records cannot be told; they stay as they are.")
+                click.echo(
+                    f"The price of {failed:,} records cannot be told; they stay as they are."
+                )
         if changed and not dry_run:
             confirmed(f"Price {changed:,} records anew?", yes)
             with progress("Priced anew") as tell:
