@@ -1,5 +1,6 @@
 """Rows that others have written down, as records: which column is what, and what the counts mean."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, tzinfo
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -63,6 +64,7 @@ _DISJOINT = frozenset({"candidates_token_count"})
 _MOST_DOLLARS = 9_000_000  # of pico-dollars, 64 bits hold no more
 _ENDPOINTS = {"anthropic": "messages", "google": "generate_content"}
 _FAILED = frozenset({"error", "failed", "failure", "false", "0"})
+_HTTP_ERROR = re.compile(r"[45]\d\d")
 _EARLIEST, _LATEST = datetime(2015, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 _PER_SECOND = ((10**17, 10**9), (10**14, 10**6), (10**11, 10**3), (0, 1))
 
@@ -140,7 +142,8 @@ class Foreign:
         else:
             bill = Cost("priced", int((cost * PICO).to_integral_value(ROUND_HALF_EVEN)), card=GIVEN)
             notes = (*notes, "cost_given")
-        failed = str(said.get("status", "")).strip().lower() in _FAILED
+        status = str(said.get("status", "")).strip().lower()
+        failed = status in _FAILED or _HTTP_ERROR.fullmatch(status) is not None
         labels = {name: _word(said, name) for name in ("call_type", "user", "session", "team")}
         labels |= {name: _word(values, theirs) for name, theirs in columns.labels.items()}
         duration = _number(said.get("duration_ms"), columns.of.get("duration_ms", ""))

@@ -141,6 +141,8 @@ class _Reader:
             lines[0] += 1
             lines[1] += amount
             lines[2] = None if usd is None or lines[2] is None else lines[2] + usd
+            if usual and usd is not None:  # a fee: of no model, but a part of the bill
+                self._charged[day, ""] += usd
             return
         self._used[day, found.model, found.kind] += amount
         if usd is not None:

@@ -157,6 +157,15 @@ def test_a_cost_that_is_given_is_kept_exactly_and_marked(took):
         assert record.notes == ("imported", "cost_given")
 
 
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [("ok", "ok"), (200, "ok"), (True, "ok"), (500, "error"), ("429", "error"), (False, "error")],
+)
+def test_a_call_that_failed_is_one(took, said, status):
+    _, (record,) = took([{"time": AT, "model": "gpt-4.1", "input_tokens": 9, "status": said}])
+    assert record.status == status
+
+
 def test_a_file_may_be_imported_again_and_what_is_in_it_twice_is_there_twice(ledger, tmp_path):
     row = json.dumps({"time": AT, "model": "gpt-5", "input_tokens": 1})
     other = json.dumps({"time": AT, "model": "gpt-5", "input_tokens": 2})
