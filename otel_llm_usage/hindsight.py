@@ -3,24 +3,14 @@
 Record by record, at the prices of the time of each, with few of them in memory at once.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
-from . import guard
 from .comparison import Compared, Comparison, Elsewhere, WhatIf, is_named, is_of
 from .ledger import Question, Reports, Repriced
 from .ledger.reports import MOST_LINES
-from .ledger.rows import GIVEN, price_columns
+from .ledger.upkeep import NONE_REPRICED, Price, Progress, anew, is_priced_by_us, unheard
 from .prices import Catalogue
-from .records import Cost, Reading, Record, Request
-
-Progress = Callable[[int, int], object]
-"""Is told how many records are done, of how many."""
-
-Price = Callable[[Request, Reading, float], Cost]
-
-
-def unheard(done: int, of: int) -> None:
-    """Nobody wants to know."""
+from .records import Record
 
 
 def passing(reports: Reports, question: Question, progress: Progress) -> Iterator[Record]:
@@ -83,22 +73,9 @@ def reprice(
     """What `Upkeep.reprice` would change, by model, the dearest first; nothing is written."""
     found: dict[str, Repriced] = {}
     for record in passing(reports, question, progress):
-        if (
-            record.cost.status == "not_billed"
-            or record.cost.card == GIVEN
-            or (record.usage is None and not record.units)
-        ):
-            continue
-        said = guard.call("reprice", price, record.request, record.reading, record.time)
-        cost = record.cost if said is None else said
-        told = found.get(record.model, Repriced(0, 0, 0, 0))
-        found[record.model] = Repriced(
-            told.records + 1,
-            told.changed + (price_columns(record.cost) != price_columns(cost)),
-            told.before_pico + record.cost.known_pico,
-            told.after_pico + cost.known_pico,
-            told.failed + (said is None),
-        )
+        if is_priced_by_us(record):
+            _, told = anew(record, price)
+            found[record.model] = found.get(record.model, NONE_REPRICED).plus(told)
     return dict(sorted(found.items(), key=lambda one: (-one[1].before_pico, one[0])))
 
 

@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from ..hindsight import Progress, passing, unheard
+from ..hindsight import passing
 from ..ledger import Question, Reports
+from ..ledger.upkeep import Progress, unheard
 from ..prices import Catalogue
 from ..records import as_text, dollars
 from ..sums import Sum

@@ -178,7 +178,8 @@ def scope(asked: Asked) -> dict[str, Any]:
     """All of one scope."""
     id_ = clean(asked.path["id"])
     reports = asked.reports
-    total = reports.report(Question(scope=id_)).total
+    parts = reports.scope(id_)
+    total = parts["agent"].total
     if not total.records:
         raise Problem(HTTPStatus.NOT_FOUND, "there is no such scope: /analytics/scopes lists them")
     calls = Question(scope=id_, limit=_OF_A_SCOPE)
@@ -186,10 +187,7 @@ def scope(asked: Asked) -> dict[str, Any]:
     return {
         "id": id_,
         "total": total.to_dict(),
-        **{
-            f"by_{name}": _told(reports.report(Question(by=(name,), scope=id_)))["lines"]
-            for name in ("call_type", "agent", "model")
-        },
+        **{f"by_{part}": one.to_dict()["lines"] for part, one in parts.items()},
         "failures": list(map(call_detail, reports.latest(failed)[0])),
         "latest": list(map(call_detail, reports.latest(calls)[0])),
     }

@@ -11,25 +11,31 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..errors import ConfigurationError
-from ..hindsight import unheard
 from ..ledger import Ledger, Question, asking, opened
-from ..settings import load, variables
+from ..ledger.upkeep import unheard
+from ..settings import Settings, load, variables
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def chosen(place: str | None) -> Settings:
+    """The settings, with the ledger that was named, if one was; `ConfigurationError` if there is none."""
+    settings = load({}) if place is None else load({"ledger": place})
+    if not settings.ledger:
+        raise ConfigurationError(
+            f"which ledger? say --ledger usage.db, or set {variables()['ledger']} or `ledger` in the "
+            "settings file"
+        )
+    return settings
 
 
 @contextmanager
 def ledger(place: str | None, *, new: bool = False) -> Iterator[Ledger]:
     """The ledger that was named, else that of the settings; `new`: make it if there is none."""
-    chosen = load({}) if place is None else load({"ledger": place})
-    if not chosen.ledger:
-        raise ConfigurationError(
-            f"which ledger? say --ledger usage.db, or set {variables()['ledger']} or `ledger` in the "
-            "settings file"
-        )
+    settings = chosen(place)
     # a journal belongs to the ledger of the settings
-    journal = chosen.ledger_journal if place is None else None
-    with opened(chosen.ledger, journal=journal, new=new) as found:
+    journal = settings.ledger_journal if place is None else None
+    with opened(str(settings.ledger), journal=journal, new=new) as found:
         yield found
 
 

@@ -6,7 +6,7 @@ import click
 from rich.text import Text
 
 from .. import charts, tables
-from ..ledger import BadQuestion, Question, Report, Reports, asking
+from ..ledger import BadQuestion, Question, Reports, asking
 from .asking import Calls, calls_options, json_option, ledger, ledger_option
 from .terminal import say_json
 
@@ -98,13 +98,8 @@ def scopes(place: str | None, scope: str | None, limit: int, as_json: bool) -> N
         tables.show(tables.scopes(listed) if listed else Text("no scopes"))
 
 
-_PARTS = ("call_type", "agent", "model")
-
-
 def _scope(reports: Reports, scope: str, *, as_json: bool) -> None:
-    parts: dict[str, Report] = {
-        part: reports.report(Question(scope=scope, by=(part,))) for part in _PARTS
-    }
+    parts = reports.scope(scope)
     total = parts["agent"].total
     if not total.records:
         raise click.ClickException(

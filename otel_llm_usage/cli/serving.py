@@ -3,9 +3,8 @@
 import click
 
 from .. import api
-from ..errors import ConfigurationError
-from ..settings import load, variables
-from .asking import ledger_option
+from ..settings import variables
+from .asking import chosen, ledger_option
 
 
 @click.command()
@@ -19,12 +18,6 @@ from .asking import ledger_option
 )
 def serve(place: str | None, host: str, port: int, token_file: str | None) -> None:
     """Serve a live page of what is spent, and the REST API over a ledger."""
-    settings = load({})
-    chosen = place or settings.ledger
-    if not chosen:
-        raise ConfigurationError(
-            f"which ledger? say --ledger usage.db, or set {variables()['ledger']} or `ledger` in the "
-            "settings file"
-        )
+    settings = chosen(place)
     token = settings.api_token if token_file is None else api.token_in(token_file)
-    api.serve(chosen, host=host, port=port, token=token, say=click.echo)
+    api.serve(str(settings.ledger), host=host, port=port, token=token, say=click.echo)

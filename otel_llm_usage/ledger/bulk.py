@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, tzinfo
-from typing import Any
 
 from sqlalchemy import select
 
@@ -11,9 +10,6 @@ from .daily import begin
 from .journal import Kept
 from .ledger import Ledger
 from .rows import COLUMNS, JSON
-
-_PORTION = 1000
-"""Rows that are in memory at once."""
 
 TYPES: Mapping[str, type] = {
     name: dict if name in JSON else schema.records.c[name].type.python_type for name in COLUMNS
@@ -31,29 +27,13 @@ def read(
 
     Raises the database's errors, and `ConfigurationError` if the ledger belongs to a newer version.
     """
-    ledger.flush()
-    ledger.migrate()
-    columns = schema.records.c
-    query = select(*(columns[name] for name in COLUMNS)).order_by(columns.time, columns.id)
+    time = schema.records.c.time
+    which = []
     if since is not None:
-        query = query.where(columns.time >= begin(since, zone))
+        which.append(time >= begin(since, zone))
     if until is not None:
-        query = query.where(columns.time < begin(until, zone))
-    with ledger.database.reading() as connection:
-        found = connection.execution_options(yield_per=_PORTION).execute(query)
-        for portion in found.partitions():
-            scopes = _scopes(connection, [row[0] for row in portion])
-            for row in portion:
-                yield tuple(row), tuple(scopes.get(row[0], ()))
-
-
-def _scopes(connection: Any, ids: Sequence[str]) -> dict[str, list[str]]:
-    columns = schema.scopes.c
-    query = select(columns.record, columns.scope).where(columns.record.in_(ids))
-    found: dict[str, list[str]] = {}
-    for record, scope in connection.execute(query.order_by(columns.scope)):
-        found.setdefault(record, []).append(scope)
-    return found
+        which.append(time < begin(until, zone))
+    return ledger.rows(*which)
 
 
 def keep(ledger: Ledger, rows: Sequence[Kept]) -> int:

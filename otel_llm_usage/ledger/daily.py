@@ -9,7 +9,10 @@ from sqlalchemy import Select, case, func, literal_column, select
 
 from ..records import KINDS
 from . import calendar, schema
+from .database import PORTION
 from .ledger import Ledger
+from .rows import counted
+from .totals import OF_A_RECORD
 
 
 class Own(NamedTuple):
@@ -33,32 +36,26 @@ class Own(NamedTuple):
 
 Key = tuple[date, str, str, str, str]
 
-_PORTION = 1000
-"""Rows with units that are in memory at once."""
-
 
 def daily(ledger: Ledger, since: date, until: date, zone: tzinfo = UTC) -> list[Own]:
     """What was counted from one day until another, which is not in it; days of a zone.
 
     Raises the database's errors, and `ConfigurationError` if the ledger belongs to a newer version.
     """
-    ledger.flush()
-    ledger.migrate()
     sums: dict[Key, list[int]] = {}
     units: dict[Key, dict[str, int | Decimal]] = {}
-    with ledger.database.reading() as connection:
+    with ledger.reading() as connection:
         for slot, *rest in connection.execute(_within(_counts(), since, until, zone)):
             key: Key = (_day(slot, zone), *rest[:4])
             numbers = [int(number or 0) for number in rest[4:]]
             so_far = sums.setdefault(key, [0] * len(numbers))
             sums[key] = [mine + more for mine, more in zip(so_far, numbers, strict=True)]
-        portions = connection.execution_options(yield_per=_PORTION)
+        portions = connection.execution_options(yield_per=PORTION)
         for slot, *names, found in portions.execute(_within(_units(), since, until, zone)):
             key = (_day(slot, zone), names[0], names[1], names[2], names[3])
             of_key = units.setdefault(key, {})
             for sku, count in found.items():
-                exact = Decimal(count) if isinstance(count, str) else count
-                of_key[sku] = of_key.get(sku, 0) + exact
+                of_key[sku] = of_key.get(sku, 0) + counted(count)
     return [_own(key, sums[key], units.get(key, {})) for key in sorted(sums)]
 
 
@@ -85,8 +82,8 @@ def _counts() -> Select[Any]:
         func.sum(columns.calls),
         func.sum(case((incomplete, 1), else_=0)),
         # in two parts: the sum itself would not fit into 64 bits for long
-        func.sum(literal_column(f"known_pico / {schema.MICRO}")),
-        func.sum(literal_column(f"known_pico % {schema.MICRO}")),
+        func.sum(literal_column(OF_A_RECORD["known_micro"])),
+        func.sum(literal_column(OF_A_RECORD["known_rest"])),
         *(func.sum(columns[kind]) for kind in KINDS),
     ).group_by(*_names())
 

@@ -26,6 +26,9 @@ from ..errors import ConfigurationError, LLMUsageError, MissingExtra
 DatabaseError = SQLAlchemyError
 """What reading and writing raise where the database is away, locked or refuses."""
 
+PORTION = 1_000
+"""Rows that are read at once."""
+
 BUSY = 30.0
 """Seconds that a writer of an SQLite file waits for the others."""
 _TOO_LARGE = "54000"

@@ -2,17 +2,18 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection, inspect, select
+from sqlalchemy import ColumnElement, Connection, inspect, select
 
 from .. import forks
 from .._version import __version__
 from ..errors import ConfigurationError
 from ..records import Record
 from . import schema, store
-from .database import Database
+from .database import PORTION, Database
 from .journal import Journal, Kept
 from .migrations import migrate
 from .rows import COLUMNS, record_of
@@ -93,25 +94,37 @@ class Ledger:
         self.database.forget()
         self.writer.forget(hands_over=self.database.left_to_parent)
 
-    def records(self) -> Iterable[Record]:
-        """Every record, the oldest first, as all are at one moment; `scopes` are in no order.
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that sees one state of everything, with what was handed over until now.
 
-        Holds few of them in memory, and a transaction open until the end.
+        Raises the database's errors, and `ConfigurationError` as `migrate` does.
         """
         self.flush()
         self.migrate()
-        columns = [schema.records.c[name] for name in COLUMNS]
-        query = select(*columns).order_by(schema.records.c.time, schema.records.c.id)
         with self.database.reading() as connection:
-            found = connection.execution_options(yield_per=_PORTION).execute(query)
+            yield connection
+
+    def rows(self, *which: ColumnElement[bool]) -> Iterator[Kept]:
+        """The rows for which all this holds, the oldest first, as they are at one moment, each with its
+        scopes, which are in no order; what a column holds as JSON is decoded.
+
+        Holds few of them in memory, and a transaction open until the end.
+        """
+        columns = schema.records.c
+        query = select(*(columns[name] for name in COLUMNS)).where(*which)
+        query = query.order_by(columns.time, columns.id)
+        with self.reading() as connection:
+            found = connection.execution_options(yield_per=PORTION).execute(query)
             for rows in found.partitions():
                 scopes = _scopes(connection, [row.id for row in rows])
                 for row in rows:
-                    yield record_of(row)._replace(scopes=scopes.get(row.id, ()))
+                    yield tuple(row), scopes.get(row.id, ())
 
-
-_PORTION = 1_000
-"""Records that are read at once."""
+    def records(self) -> Iterator[Record]:
+        """Every record, as `rows` gives them."""
+        for row, scopes in self.rows():
+            yield record_of(row)._replace(scopes=scopes)
 
 
 def _scopes(connection: Connection, ids: Sequence[str]) -> Mapping[str, tuple[str, ...]]:

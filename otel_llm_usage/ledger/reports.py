@@ -5,7 +5,6 @@ know, such as labels and scopes, from the records alone.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     FromClause,
+    Select,
     Table,
     Text,
     and_,
@@ -32,6 +32,7 @@ from ..records import KINDS, NOTHING, Record, as_text, dollars
 from ..sums import Sum
 from . import calendar, schema
 from .asking import BadQuestion
+from .database import PORTION
 from .ledger import Ledger
 from .rows import COLUMNS, clean, record_of, shortened
 from .schema import MICRO
@@ -188,13 +189,6 @@ class Reports:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        self._ledger.flush()
-        self._ledger.migrate()
-        with self._ledger.database.reading() as connection:
-            yield connection
-
     def report(self, question: Question, *, previous: bool = False) -> Report:
         """The answer; with `previous` also that of the time before, as long as this one.
 
@@ -202,7 +196,7 @@ class Reports:
         """
         _check(question)
         before = _time_before(question) if previous else None
-        with self._reading() as connection:
+        with self._ledger.reading() as connection:
             asked = _Asked(question, connection)
             lines, groups = asked.lines() if question.by else ((), 0)
             total = asked.total() if len(lines) < groups or not lines else _together(lines)
@@ -222,16 +216,10 @@ class Reports:
         """
         _check(question)
         time, id_ = schema.records.c.time, schema.records.c.id
-        query = (
-            select(*(schema.records.c[name] for name in COLUMNS))
-            .select_from(_records(question.scope))
-            .where(*_between(time, question.since, question.until), *_those(question))
-            .order_by(time.desc(), id_.desc())
-            .limit(question.limit)
-        )
+        query = _query(question).order_by(time.desc(), id_.desc()).limit(question.limit)
         if before is not None:
             query = query.where(time <= before.time, or_(time < before.time, id_ < before.id))
-        with self._reading() as connection:
+        with self._ledger.reading() as connection:
             rows = connection.execute(query).all()
         last = Place(rows[-1].time, rows[-1].id) if len(rows) == question.limit else None
         return [record_of(row) for row in rows], last
@@ -242,19 +230,17 @@ class Reports:
         Holds few of them in memory, and a transaction open until the end, or until it is closed.
         """
         _check(question)
-        time, id_ = schema.records.c.time, schema.records.c.id
-        query = (
-            select(*(schema.records.c[name] for name in COLUMNS))
-            .select_from(_records(question.scope))
-            .where(*_between(time, question.since, question.until), *_those(question))
-            .order_by(time, id_)
-        )
+        query = _query(question).order_by(schema.records.c.time, schema.records.c.id)
         with (
-            self._reading() as connection,
-            connection.execution_options(yield_per=_PORTION).execute(query) as found,
+            self._ledger.reading() as connection,
+            connection.execution_options(yield_per=PORTION).execute(query) as found,
         ):
             for rows in found.partitions():
                 yield from map(record_of, rows)
+
+    def scope(self, id: str) -> Mapping[str, Report]:
+        """All of one scope, by each of `SCOPE_PARTS`; each has the total. Without records there is none."""
+        return {part: self.report(Question(scope=id, by=(part,))) for part in SCOPE_PARTS}
 
     def scopes(
         self, limit: int = 20, *, before: Place | None = None
@@ -274,8 +260,8 @@ class Reports:
         met: set[str] = set()
         listed: list[ScopeSum] = []
         with (
-            self._reading() as connection,
-            connection.execution_options(yield_per=_PORTION).execute(query) as found,
+            self._ledger.reading() as connection,
+            connection.execution_options(yield_per=PORTION).execute(query) as found,
         ):
             for id_, at in found:
                 if id_ in met:
@@ -289,11 +275,11 @@ class Reports:
         return listed, None
 
 
+SCOPE_PARTS = ("call_type", "agent", "model")
+"""By what a scope is told."""
+
 _NEVER = 2**63 - 1
 """Microseconds. Where no end is said, SQLite would read all scopes and sort them, instead of using its index."""
-
-_PORTION = 1_000
-"""Rows that are read at once."""
 
 
 def _scope_sum(connection: Connection, id: str) -> ScopeSum:
@@ -392,6 +378,16 @@ def _of_record(name: str) -> ColumnElement[Any]:
         found = _Label(schema.records.c.labels, literal(name.removeprefix(LABEL)))
         return func.coalesce(found, "")
     return literal_column(of_a_record(f"llm_usage.{DIMENSIONS[name]}"))
+
+
+def _query(question: Question) -> Select[Any]:
+    """The rows of a question, in no order."""
+    time = schema.records.c.time
+    return (
+        select(*(schema.records.c[name] for name in COLUMNS))
+        .select_from(_records(question.scope))
+        .where(*_between(time, question.since, question.until), *_those(question))
+    )
 
 
 def _records(scope: str | None) -> FromClause:

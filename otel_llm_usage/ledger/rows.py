@@ -171,7 +171,7 @@ def record_of(row: Sequence[Any]) -> Record:
             kept[name] = json.loads(kept[name])
     usage = Usage(*(kept[kind] for kind in KINDS))
     labels = {label: kept[column] for label, column in _OWN.items() if kept[column] is not None}
-    units = {sku: _counted(count) for sku, count in (kept["units"] or {}).items()}
+    units = {sku: counted(count) for sku, count in (kept["units"] or {}).items()}
     return Record(
         id=kept["id"],
         time=kept["time"] / _MICRO,
@@ -248,7 +248,8 @@ def _quantity(count: int | Decimal) -> int | str:
     return count if isinstance(count, int) else f"{count:f}"
 
 
-def _counted(count: int | str) -> int | Decimal:
+def counted(count: int | str) -> int | Decimal:
+    """A quantity as JSON has it."""
     return Decimal(count) if isinstance(count, str) else count
 
 

@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 
 from .. import guard
-from ..records import KINDS, Cost, Reading, Request
+from ..records import KINDS, Cost, Reading, Record, Request
 from . import calendar, schema
 from .asking import BadQuestion
 from .ledger import Ledger
@@ -36,7 +36,7 @@ Progress = Callable[[int, int], object]
 Price = Callable[[Request, Reading, float], Cost]
 
 
-def _unheard(done: int, of: int) -> None:
+def unheard(done: int, of: int) -> None:
     """Nobody wants to know."""
 
 
@@ -53,6 +53,44 @@ class Repriced(NamedTuple):
     failed: int = 0
     """Of these, those whose price could not be told, and which stay as they are."""
 
+    def plus(self, other: "Repriced") -> "Repriced":
+        """Both together."""
+        return Repriced(*(mine + its for mine, its in zip(self, other, strict=True)))
+
+
+NONE_REPRICED = Repriced(0, 0, 0, 0)
+
+
+def is_priced_by_us(record: Record) -> bool:
+    """Whether other prices may change what it cost: it was billed, has usage, and nobody else said what it
+    costs."""
+    return (
+        record.cost.status != "not_billed"
+        and record.cost.card != GIVEN
+        and not (record.usage is None and not record.units)
+    )
+
+
+_IS_PRICED_BY_US = (
+    schema.records.c.cost_status != "not_billed",
+    schema.records.c.card != GIVEN,
+    or_(*(schema.records.c[name].is_not(None) for name in (*KINDS, "units"))),
+)
+"""The same of a row."""
+
+
+def anew(record: Record, price: Price) -> tuple[Cost, Repriced]:
+    """What a record costs by other prices; as before where they can't tell."""
+    said = guard.call("reprice", price, record.request, record.reading, record.time)
+    cost = record.cost if said is None else said
+    changed = price_columns(record.cost) != price_columns(cost)
+    before, after = record.cost.known_pico, cost.known_pico
+    return cost, Repriced(1, int(changed), before, after, int(said is None))
+
+
+_Change = Callable[[Connection, ColumnElement[bool]], bool]
+"""Changes records; whether the sums are to be made anew."""
+
 
 class Upkeep:
     """Changes what is in a ledger."""
@@ -65,18 +103,19 @@ class Upkeep:
         *,
         before: datetime | None = None,
         user: str | None = None,
-        progress: Progress = _unheard,
+        progress: Progress = unheard,
     ) -> int:
         """Delete the records from before a moment, those of a user, or what is both; how many.
 
         `BadQuestion` if neither is said: that would be all.
         """
 
-        def delete_them(connection: Connection, picked: ColumnElement[bool]) -> None:
+        def delete_them(connection: Connection, picked: ColumnElement[bool]) -> bool:
             ids = select(schema.records.c.id).where(picked)
             for column in (schema.scopes.c.record, schema.former_costs.c.record):
                 connection.execute(delete(column.table).where(column.in_(ids)))
             connection.execute(delete(schema.records).where(picked))
+            return True
 
         return self._change(before, user, delete_them, progress)
 
@@ -85,7 +124,7 @@ class Upkeep:
         *,
         before: datetime | None = None,
         user: str | None = None,
-        progress: Progress = _unheard,
+        progress: Progress = unheard,
     ) -> int:
         """Forget who called, in the records from before a moment, in those of a user, or in what is both:
         user, session, labels, messages of errors, and the ids of answers and traces. How many records.
@@ -95,8 +134,9 @@ class Upkeep:
         gone = dict.fromkeys(_PERSONAL, None)
         someone = or_(*(schema.records.c[name].is_not(None) for name in _PERSONAL))
 
-        def forget(connection: Connection, picked: ColumnElement[bool]) -> None:
+        def forget(connection: Connection, picked: ColumnElement[bool]) -> bool:
             connection.execute(update(schema.records).where(picked).values(gone))
+            return True
 
         return self._change(before, user, forget, progress, someone)
 
@@ -104,7 +144,7 @@ class Upkeep:
         self,
         before: datetime | None,
         user: str | None,
-        change: Callable[[Connection, ColumnElement[bool]], object],
+        change: _Change,
         progress: Progress,
         *more: ColumnElement[bool],
     ) -> int:
@@ -116,26 +156,34 @@ class Upkeep:
             which.append(records.c.time < calendar.micro(before))
         if user is not None:
             which.append(records.c.user_id == shortened(clean(user)))
+        return self._day_by_day(which, change, progress)
+
+    def _day_by_day(
+        self,
+        which: Sequence[ColumnElement[bool]],
+        change: _Change,
+        progress: Progress,
+    ) -> int:
+        """Change these records, and their sums; of how many there were at first."""
         done = 0
         days = self._days(which)
         of = sum(days.values())
+        time_ = schema.records.c.time
         for day, many in days.items():
-            picked = and_(*which, records.c.time >= day, records.c.time < day + schema.DAY)
+            picked = and_(*which, time_ >= day, time_ < day + schema.DAY)
             with self._ledger.database.changing() as connection:
-                change(connection, picked)
-                rebuild(connection, day)
+                if change(connection, picked):
+                    rebuild(connection, day)
             done += many
             progress(done, of)
         return done
 
     def _days(self, which: Sequence[ColumnElement[bool]]) -> dict[int, int]:
         """In which days there are such records, and how many."""
-        self._ledger.flush()
-        self._ledger.migrate()
         time_ = schema.records.c.time
         day = (time_ - time_ % schema.DAY).label("day")
         query = select(day, func.count()).where(*which).group_by("day").order_by("day")
-        with self._ledger.database.reading() as connection:
+        with self._ledger.reading() as connection:
             return {int(row[0]): int(row[1]) for row in connection.execute(query)}
 
     def reprice(
@@ -144,36 +192,28 @@ class Upkeep:
         *,
         since: datetime | None = None,
         until: datetime | None = None,
-        progress: Progress = _unheard,
+        progress: Progress = unheard,
     ) -> Repriced:
         """Price records anew, as of the time of each; what they cost before is kept in
         `llm_usage_former_cost`. `price` is `Catalogue.price`.
 
         What was not billed, has no usage, or was brought in with its cost stays as it is.
         """
-        records = schema.records
-        which: list[ColumnElement[bool]] = [
-            records.c.cost_status != "not_billed",
-            records.c.card != GIVEN,
-            # of nothing there is no price
-            or_(*(records.c[name].is_not(None) for name in (*KINDS, "units"))),
-        ]
+        time_ = schema.records.c.time
+        which: list[ColumnElement[bool]] = [*_IS_PRICED_BY_US]
         if since is not None:
-            which.append(records.c.time >= calendar.micro(since))
+            which.append(time_ >= calendar.micro(since))
         if until is not None:
-            which.append(records.c.time < calendar.micro(until))
-        days = self._days(which)
-        of, done = sum(days.values()), 0
-        found = Repriced(0, 0, 0, 0)
-        for day in days:
-            picked = and_(*which, records.c.time >= day, records.c.time < day + schema.DAY)
-            with self._ledger.database.changing() as connection:
-                part = _price_anew(connection, picked, price)
-                if part.changed:
-                    rebuild(connection, day)
-            found = Repriced(*(mine + its for mine, its in zip(found, part, strict=True)))
-            done += part.records
-            progress(done, of)
+            which.append(time_ < calendar.micro(until))
+        found = NONE_REPRICED
+
+        def price_them(connection: Connection, picked: ColumnElement[bool]) -> bool:
+            nonlocal found
+            part = _price_anew(connection, picked, price)
+            found = found.plus(part)
+            return part.changed > 0
+
+        self._day_by_day(which, price_them, progress)
         return found
 
     def begin_period(self, note: str | None = None) -> datetime:
@@ -204,7 +244,7 @@ _CHUNK = 5_000
 def _price_anew(connection: Connection, picked: ColumnElement[bool], price: Price) -> Repriced:
     records = schema.records
     now = time.time_ns() // 1_000
-    found = Repriced(0, 0, 0, 0)
+    found = NONE_REPRICED
     last = ""
     while True:
         query = select(*(records.c[name] for name in COLUMNS)).where(picked, records.c.id > last)
@@ -215,20 +255,11 @@ def _price_anew(connection: Connection, picked: ColumnElement[bool], price: Pric
         former: list[Mapping[str, Any]] = []
         fresh: list[Mapping[str, Any]] = []
         for record in map(record_of, rows):
-            said = guard.call("reprice", price, record.request, record.reading, record.time)
-            cost = record.cost if said is None else said
-            found = Repriced(
-                found.records + 1,
-                found.changed,
-                found.before_pico + record.cost.known_pico,
-                found.after_pico + cost.known_pico,
-                found.failed + (said is None),
-            )
-            old, new = price_columns(record.cost), price_columns(cost)
-            if old != new:
-                former.append({"record": record.id, "until": now} | old)
-                fresh.append({"of": record.id} | new)
+            cost, told = anew(record, price)
+            found = found.plus(told)
+            if told.changed:
+                former.append({"record": record.id, "until": now} | price_columns(record.cost))
+                fresh.append({"of": record.id} | price_columns(cost))
         if fresh:
             connection.execute(insert(schema.former_costs), former)
             connection.execute(update(records).where(records.c.id == bindparam("of")), fresh)
-        found = found._replace(changed=found.changed + len(fresh))
